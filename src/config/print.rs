@@ -1,0 +1,104 @@
+//! What is in effect, as YAML; the reference file; the list of keys.
+
+use super::schema::{Entry, Kind, Place, nested};
+use super::{Config, DEFAULT_VHOST, ENVIRONMENT_PREFIX, Live, server};
+
+/// The widest comment line of the reference, in characters.
+#[cfg(test)]
+const COMMENT_WIDTH: usize = 100;
+
+/// A key, as the reference describes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Key {
+    /// A second name of it, beside the last part of the path.
+    pub alias: Option<&'static str>,
+    /// Its path, such as `live.vhosts.<name>.play.wait`; `[]` stands for each item of a list.
+    pub path: String,
+    /// The environment variable that sets it; empty when there is none.
+    pub environment: String,
+    /// The default, as YAML; empty when the key has to be set.
+    pub default: String,
+    /// What is accepted.
+    pub accepted: String,
+    /// What it does, when to change it, and what that costs.
+    pub about: String,
+}
+
+/// All keys, in the order of the reference.
+pub fn keys() -> Vec<Key> {
+    documented_keys()
+}
+
+/// The effective configuration as YAML, which reads back to an equal [`Config`].
+pub fn print_config(config: &Config) -> String {
+    let mut out = String::new();
+    if !config.server.is_empty() {
+        out.push_str(&config.server_yaml());
+    }
+    for entry in entries(&config.live).iter().filter(|entry| entry.place.present) {
+        let indent = "  ".repeat(entry.place.depth);
+        out.push_str(&line(entry, &indent));
+        out.push('\n');
+    }
+    out
+}
+
+/// `  key: value`, with the dash of a list before the first key of an item.
+fn line(entry: &Entry, indent: &str) -> String {
+    let place = &entry.place;
+    let start = match indent.strip_suffix("  ") {
+        Some(outer) if place.starts_item => format!("{outer}- "),
+        _ => indent.to_owned(),
+    };
+    match &entry.value {
+        Some(value) => format!("{start}{}: {value}", super::kinds::quoted(&place.name)),
+        None => format!("{start}{}:", super::kinds::quoted(&place.name)),
+    }
+}
+
+/// Every key of a configuration, sections included.
+fn entries(live: &Live) -> Vec<Entry> {
+    let mut out = Vec::new();
+    let place = Place {
+        path: server::LIVE.to_owned(),
+        variable: ENVIRONMENT_PREFIX.trim_end_matches('_').to_owned(),
+        name: server::LIVE.to_owned(),
+        alias: None,
+        doc: "",
+        depth: 0,
+        present: true,
+        starts_item: false,
+    };
+    nested::<Live>().describe(live, place, &mut out);
+    out
+}
+
+/// The keys that hold a value, with their defaults.
+pub(super) fn documented_keys() -> Vec<Key> {
+    // A value that only has an example has to be set.
+    let default = |entry: &Entry| match entry.example {
+        Some(_) => String::new(),
+        None => entry.value.clone().unwrap_or_default(),
+    };
+    let of = |entry: Entry| Key {
+        default: default(&entry),
+        alias: entry.place.alias,
+        path: entry.place.path.replace(DEFAULT_VHOST, "<name>").replace("[0]", "[]"),
+        environment: entry.place.variable,
+        accepted: entry.accepted,
+        about: sentences(entry.place.doc),
+    };
+    let entries = entries(&Live::default()).into_iter();
+    entries.filter(|entry| !entry.accepted.is_empty()).map(of).collect()
+}
+
+/// The names of the sections right under `live:`.
+pub(super) fn sections() -> Vec<String> {
+    let entries = entries(&Live::default()).into_iter();
+    entries.filter(|entry| entry.place.depth == 1).map(|entry| entry.place.name).collect()
+}
+
+/// A doc comment as running text.
+fn sentences(doc: &str) -> String {
+    doc.split_whitespace().collect::<Vec<_>>().join(" ")
+}

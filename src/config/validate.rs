@@ -1,0 +1,219 @@
+//! What one key cannot know: values that exclude each other, and the files that are named.
+
+use std::collections::HashSet;
+use std::fs::File;
+use std::io::Read;
+use std::net::SocketAddr;
+use std::path::Path;
+
+use super::error::{ConfigError, Problem};
+use super::live::{Cert, Live};
+use super::schema::Origins;
+
+/// The largest certificate or key file that is read, in bytes: a chain of ten certificates is 20 KB.
+const MAX_PEM_BYTES: u64 = 1 << 20;
+
+/// Gathers errors with the place of the key that they are about.
+struct Report<'a> {
+    origins: &'a Origins,
+    errors: Vec<ConfigError>,
+}
+
+impl Report<'_> {
+    fn add(&mut self, key: &str, problem: Problem) {
+        self.errors.push(ConfigError {
+            origin: self.origins.find(key),
+            key: key.to_owned(),
+            problem,
+        });
+    }
+
+    fn conflict(&mut self, key: &str, message: String) {
+        self.add(key, Problem::Conflict { message });
+    }
+
+    fn missing(&mut self, key: &str, needed: &str) {
+        let needed = needed.to_owned();
+        self.add(key, Problem::Missing { needed });
+    }
+}
+
+/// Values that are good each, but not together.
+pub(super) fn check(live: &Live, origins: &Origins) -> Vec<ConfigError> {
+    let mut report = Report {
+        origins,
+        errors: Vec::new(),
+    };
+    certificates(live, &mut report);
+    listeners(live, &mut report);
+    for (name, vhost) in &live.vhosts {
+        let play = &vhost.play;
+        if play.mw_latency >= play.queue_length {
+            report.conflict(
+                &format!("live.vhosts.{name}.play.mw_latency"),
+                "has to be shorter than queue_length, or every player would skip at each write".to_owned(),
+            );
+        }
+    }
+    report.errors
+}
+
+const NEEDS_CERT: &str = "it takes the file of a certificate chain in PEM";
+const NEEDS_KEY: &str = "it takes the file of a private key in PEM";
+
+fn certificates(live: &Live, report: &mut Report<'_>) {
+    if let Some(tls) = &live.rtmp.tls
+        && !tls.listen.is_empty()
+    {
+        if tls.cert.as_os_str().is_empty() {
+            report.missing("live.rtmp.tls.cert", NEEDS_CERT);
+        }
+        if tls.key.as_os_str().is_empty() {
+            report.missing("live.rtmp.tls.key", NEEDS_KEY);
+        }
+    }
+    let Some(https) = &live.https else { return };
+    if https.certs.is_empty() && !https.listen.is_empty() {
+        report.missing("live.https.certs", "HTTPS takes at least one certificate; to switch it off, leave `https` out");
+    }
+    let mut names = HashSet::new();
+    for (index, cert) in https.certs.iter().enumerate() {
+        let path = format!("live.https.certs[{index}]");
+        if cert.cert.as_os_str().is_empty() {
+            report.missing(&format!("{path}.cert"), NEEDS_CERT);
+        }
+        if cert.key.as_os_str().is_empty() {
+            report.missing(&format!("{path}.key"), NEEDS_KEY);
+        }
+        if index > 0 && cert.names.is_empty() {
+            report.missing(&format!("{path}.names"), "only the first certificate can do without: the others are chosen by name");
+        }
+        for name in &cert.names {
+            if !names.insert(name) {
+                report.conflict(&format!("{path}.names"), format!("{name} is among the names of another certificate"));
+            }
+        }
+    }
+}
+
+/// Each address may be listened on once; a wildcard takes the port of all addresses of its family.
+fn listeners(live: &Live, report: &mut Report<'_>) {
+    let mut taken: Vec<(SocketAddr, &str)> = Vec::new();
+    let services = [
+        ("live.rtmp.listen", Some(&live.rtmp.listen)),
+        ("live.rtmp.tls.listen", live.rtmp.tls.as_ref().map(|tls| &tls.listen)),
+        ("live.http.listen", Some(&live.http.listen)),
+        ("live.https.listen", live.https.as_ref().map(|https| &https.listen)),
+    ];
+    for (key, addresses) in services {
+        for address in addresses.into_iter().flatten() {
+            match taken.iter().find(|(other, _)| overlap(*other, *address)) {
+                Some((other, of)) if *of == key => report.conflict(key, format!("{address} is listened on by {other} already")),
+                // Said of the one that somebody wrote, when the other is a default.
+                Some((other, of)) if !report.origins.has(key) && report.origins.has(of) => {
+                    report.conflict(of, format!("{other} is taken by the default of {key} ({address})"));
+                }
+                Some((other, of)) => report.conflict(key, format!("{address} is taken by {of} ({other})")),
+                None => taken.push((*address, key)),
+            }
+        }
+    }
+}
+
+fn overlap(a: SocketAddr, b: SocketAddr) -> bool {
+    // Port 0 is a free port each time.
+    a.port() == b.port()
+        && a.port() != 0
+        && a.is_ipv4() == b.is_ipv4()
+        && (a.ip() == b.ip() || a.ip().is_unspecified() || b.ip().is_unspecified())
+}
+
+/// The certificate and key files: that they can be read, and hold what their key says.
+pub(super) fn check_files(live: &Live, origins: &Origins) -> Vec<ConfigError> {
+    let mut report = Report {
+        origins,
+        errors: Vec::new(),
+    };
+    if let Some(tls) = &live.rtmp.tls
+        && !tls.listen.is_empty()
+    {
+        pair("live.rtmp.tls", &tls.cert, &tls.key, &mut report);
+    }
+    if let Some(https) = &live.https
+        && !https.listen.is_empty()
+    {
+        for (index, Cert { cert, key, .. }) in https.certs.iter().enumerate() {
+            pair(&format!("live.https.certs[{index}]"), cert, key, &mut report);
+        }
+    }
+    report.errors
+}
+
+fn pair(path: &str, cert: &Path, key: &Path, report: &mut Report<'_>) {
+    for (name, file, judge) in [("cert", cert, judge_cert as fn(&str) -> Option<&'static str>), ("key", key, judge_key)] {
+        let message = match read_pem(file) {
+            Ok(text) => judge(&text).map(str::to_owned),
+            Err(message) => Some(message),
+        };
+        if let Some(message) = message {
+            let path_of_file = file.display().to_string();
+            let problem = Problem::File {
+                path: path_of_file,
+                message,
+            };
+            report.add(&format!("{path}.{name}"), problem);
+        }
+    }
+}
+
+fn read_pem(file: &Path) -> Result<String, String> {
+    let describe = |error: std::io::Error| match error.kind() {
+        std::io::ErrorKind::NotFound => "there is no such file".to_owned(),
+        std::io::ErrorKind::PermissionDenied => "it may not be read by this user".to_owned(),
+        std::io::ErrorKind::IsADirectory => "it is a folder".to_owned(),
+        _ => error.to_string(),
+    };
+    let mut bytes = Vec::new();
+    File::open(file)
+        .and_then(|file| file.take(MAX_PEM_BYTES).read_to_end(&mut bytes))
+        .map_err(describe)?;
+    String::from_utf8(bytes).map_err(|_| "it is not in PEM: not a text".to_owned())
+}
+
+/// RFC 7468 §5.
+const CERTIFICATE: &str = "-----BEGIN CERTIFICATE-----";
+/// RFC 7468 §10 (PKCS #8), RFC 5915 §4 (EC) and the older form of RSA keys.
+const KEYS: [&str; 3] = [
+    "-----BEGIN PRIVATE KEY-----",
+    "-----BEGIN EC PRIVATE KEY-----",
+    "-----BEGIN RSA PRIVATE KEY-----",
+];
+
+fn has_key(text: &str) -> bool {
+    KEYS.iter().any(|marker| text.contains(marker))
+}
+
+/// What speaks against the file, if anything.
+fn judge_cert(text: &str) -> Option<&'static str> {
+    if text.contains(CERTIFICATE) {
+        None
+    } else if has_key(text) {
+        Some("it holds a private key and no certificate; are `cert` and `key` exchanged?")
+    } else {
+        Some("it holds no certificate in PEM (no line `-----BEGIN CERTIFICATE-----`)")
+    }
+}
+
+fn judge_key(text: &str) -> Option<&'static str> {
+    if has_key(text) {
+        // The older form of encrypted keys has the same first line.
+        let encrypted = text.contains("Proc-Type: 4,ENCRYPTED");
+        encrypted.then_some("the key has a passphrase; store it without")
+    } else if text.contains("-----BEGIN ENCRYPTED PRIVATE KEY-----") {
+        Some("the key has a passphrase; store it without")
+    } else if text.contains(CERTIFICATE) {
+        Some("it holds a certificate and no private key; are `cert` and `key` exchanged?")
+    } else {
+        Some("it holds no private key in PEM (no line `-----BEGIN PRIVATE KEY-----`)")
+    }
+}

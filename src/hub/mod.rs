@@ -1,0 +1,280 @@
+//! One stream, many readers.
+//!
+//! A [`Hub`] holds the streams. A publisher claims one with [`Hub::publish`] and pushes tag bodies; its [`Publisher`] is a claim that
+//! releases the stream when it is dropped, whatever path ended the session. A player finds a stream with [`Hub::find`] or waits for it
+//! with [`Hub::wait_for`], takes a [`Seat`] with [`Stream::open`], and reads the seat's [`Log`]: it holds a position there and nothing else.
+//!
+//! The hub belongs to no runtime: everything is callable from any thread. Time is given to it: somebody calls [`Hub::tick`] every
+//! [`TICK`].
+//!
+//! ```text
+//! Publisher ─ push ─▶ Stream: timeline, headers, GOP ─▶ LogWriter (one a format in use) ─▶ Log ─ wake ─▶ whoever drives players
+//! ```
+
+mod gop;
+mod key;
+mod log;
+mod publisher;
+mod stream;
+mod unit;
+mod waiters;
+mod writer;
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+
+use crate::config::Vhost;
+
+pub use key::{MAX_NAME_BYTES, NameError, StreamKey};
+pub use log::{Format, Log, LogKey, Place, Read, Watch, Window};
+pub use publisher::Publisher;
+pub use stream::{AvFlags, Counters, PushError, Seat, SeatError, Stream};
+pub use unit::{FrameBuilder, Framed, Prelude, Unit};
+
+use publisher::Control;
+use stream::Tick;
+use waiters::Waiters;
+
+/// How often [`Hub::tick`] wants to be called: the grain of `guess_wait`, `republish_wait` and `kickoff_for_idle`.
+pub const TICK: Duration = Duration::from_millis(100);
+
+/// Why a stream, a publisher or a play ended. The names are those of the access log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum EndReason {
+    /// The publisher left and none came in `republish_wait`.
+    PublisherLeft,
+    /// Another publisher took the stream (`on_busy: kick`).
+    Kicked,
+    /// A publisher without players (`kickoff_for_idle`).
+    Idle,
+    /// The server shuts down.
+    Shutdown,
+}
+
+impl EndReason {
+    /// The name in logs.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::PublisherLeft => "publisher_left",
+            Self::Kicked => "kicked",
+            Self::Idle => "idle",
+            Self::Shutdown => "shutdown",
+        }
+    }
+}
+
+impl fmt::Display for EndReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// What happens to the newcomer when a stream has a publisher.
+pub use crate::config::OnBusy;
+
+/// Why a claim was not given.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum PublishError {
+    /// It has a publisher, and `on_busy` is `reject`.
+    #[error("the stream {key} is being published already")]
+    Busy {
+        /// The stream.
+        key: StreamKey,
+    },
+    /// `limits.streams` is reached.
+    #[error("the server has {max} streams, which is its limit")]
+    TooManyStreams {
+        /// The limit.
+        max: usize,
+    },
+    /// The server shuts down.
+    #[error("the server is shutting down")]
+    Shutdown,
+}
+
+/// Bounds of the whole hub.
+#[derive(Clone, Copy, Debug)]
+pub struct HubLimits {
+    /// Streams with a publisher; 0: no bound.
+    pub streams: usize,
+    /// Bytes kept for each stream.
+    pub stream_memory: usize,
+}
+
+/// See the module. Cheap to clone: clones share the streams.
+#[derive(Clone)]
+pub struct Hub {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    limits: HubLimits,
+    /// Guards which streams there are and who holds each. Taken at publish, find and tick, not for frames.
+    registry: Mutex<Registry>,
+    waiters: Waiters,
+    next_publisher: AtomicU64,
+}
+
+#[derive(Default)]
+struct Registry {
+    streams: HashMap<StreamKey, Entry>,
+    shutdown: bool,
+}
+
+struct Entry {
+    stream: Arc<Stream>,
+    /// The present publisher's.
+    control: Option<Arc<Control>>,
+}
+
+impl Hub {
+    /// An empty hub.
+    pub fn new(limits: HubLimits) -> Self {
+        Self {
+            inner: Arc::new(Inner {
+                limits,
+                registry: Mutex::default(),
+                waiters: Waiters::default(),
+                next_publisher: AtomicU64::new(1),
+            }),
+        }
+    }
+
+    /// Claims a stream for a publisher.
+    ///
+    /// # Errors
+    /// [`PublishError`]: busy, too many streams, or shutting down.
+    pub fn publish(&self, key: StreamKey, settings: &Arc<Vhost>, now: Instant) -> Result<Publisher, PublishError> {
+        let mut registry = self.inner.registry.lock();
+        if registry.shutdown {
+            return Err(PublishError::Shutdown);
+        }
+        let claimed = registry.streams.values().filter(|e| e.control.is_some()).count();
+        let limit = self.inner.limits.streams;
+        let id = self.inner.next_publisher.fetch_add(1, Ordering::Relaxed);
+        let control = Arc::new(Control::default());
+        let entry = match registry.streams.get_mut(&key) {
+            Some(entry) => entry,
+            None => registry.streams.entry(key.clone()).or_insert(Entry {
+                stream: Arc::new(Stream::new(key.clone(), Arc::clone(settings), self.inner.limits.stream_memory, now)),
+                control: None,
+            }),
+        };
+        match &entry.control {
+            Some(_) if settings.publish.on_busy == OnBusy::Reject => return Err(PublishError::Busy { key }),
+            Some(old) => old.end(EndReason::Kicked),
+            None if limit > 0 && claimed >= limit => {
+                if entry.stream.players() == 0 {
+                    registry.streams.remove(&key);
+                }
+                return Err(PublishError::TooManyStreams { max: limit });
+            }
+            None => {}
+        }
+        entry.control = Some(Arc::clone(&control));
+        entry.stream.begin(id, now);
+        let stream = Arc::clone(&entry.stream);
+        Ok(Publisher::new(self.clone(), stream, control, id))
+    }
+
+    /// A stream that has what players need.
+    pub fn find(&self, key: &StreamKey) -> Option<Arc<Stream>> {
+        let stream = {
+            let registry = self.inner.registry.lock();
+            Arc::clone(&registry.streams.get(key)?.stream)
+        };
+        stream.is_ready().then_some(stream)
+    }
+
+    /// Waits until the stream is ready, without a bound of its own: the caller has the timer. `None` when the hub shuts down.
+    pub async fn wait_for(&self, key: &StreamKey) -> Option<Arc<Stream>> {
+        let waiting = self.inner.waiters.register(key);
+        loop {
+            // Armed before looking, so that a stream that becomes ready in between is not missed.
+            let notified = waiting.notified();
+            tokio::pin!(notified);
+            notified.as_mut().enable();
+            if let Some(stream) = self.find(key) {
+                return Some(stream);
+            }
+            if self.is_shut_down() {
+                return None;
+            }
+            notified.await;
+        }
+    }
+
+    /// All streams, in no order.
+    pub fn streams(&self) -> Vec<Arc<Stream>> {
+        let registry = self.inner.registry.lock();
+        registry.streams.values().map(|e| Arc::clone(&e.stream)).collect()
+    }
+
+    /// Lets time pass: expires `republish_wait`, `guess_wait`, `kickoff_for_idle` and logs without players.
+    pub fn tick(&self, now: Instant) {
+        let mut registry = self.inner.registry.lock();
+        registry.streams.retain(|key, entry| match entry.stream.tick(now) {
+            Tick::Nothing => true,
+            Tick::BecameReady => {
+                self.inner.waiters.notify(key);
+                true
+            }
+            Tick::Idle => {
+                if let Some(control) = &entry.control {
+                    control.end(EndReason::Idle);
+                }
+                true
+            }
+            Tick::Expired => {
+                entry.stream.end(EndReason::PublisherLeft);
+                false
+            }
+        });
+    }
+
+    /// Ends every stream and refuses new ones. Players finish their responses; publishers find their claim ended.
+    pub fn shutdown(&self) {
+        let mut registry = self.inner.registry.lock();
+        registry.shutdown = true;
+        for (_, entry) in registry.streams.drain() {
+            if let Some(control) = entry.control {
+                control.end(EndReason::Shutdown);
+            }
+            entry.stream.end(EndReason::Shutdown);
+        }
+        self.inner.waiters.notify_all();
+    }
+
+    /// Whether [`Hub::shutdown`] was called.
+    pub fn is_shut_down(&self) -> bool {
+        self.inner.registry.lock().shutdown
+    }
+
+    fn became_ready(&self, key: &StreamKey) {
+        self.inner.waiters.notify(key);
+    }
+
+    /// Called by a claim's end.
+    fn release(&self, key: &StreamKey, control: &Arc<Control>, publisher: u64, now: Instant) -> Counters {
+        let mut registry = self.inner.registry.lock();
+        let Some(entry) = registry.streams.get_mut(key) else {
+            return Counters::default();
+        };
+        let counters = entry.stream.leave(publisher, now);
+        if entry.control.as_ref().is_some_and(|c| Arc::ptr_eq(c, control)) {
+            entry.control = None;
+            if entry.stream.settings().publish.republish_wait.is_zero() {
+                entry.stream.end(EndReason::PublisherLeft);
+                registry.streams.remove(key);
+            }
+        }
+        counters.unwrap_or_default()
+    }
+}

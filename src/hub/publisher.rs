@@ -1,0 +1,92 @@
+//! The claim on a stream.
+
+use std::sync::{Arc, OnceLock};
+use std::time::Instant;
+
+use bytes::Bytes;
+
+use crate::media::FrameKind;
+
+use super::{Counters, EndReason, Hub, PushError, Stream};
+
+/// The right to push frames into a stream. Dropping it releases the stream: players are held for `republish_wait`, and another may publish.
+pub struct Publisher {
+    hub: Hub,
+    stream: Arc<Stream>,
+    control: Arc<Control>,
+    id: u64,
+    released: bool,
+}
+
+/// What the hub tells a publisher.
+#[derive(Default)]
+pub(super) struct Control {
+    ended: OnceLock<EndReason>,
+}
+
+impl Control {
+    pub(super) fn end(&self, reason: EndReason) {
+        // The first reason stands.
+        let _ = self.ended.set(reason);
+    }
+}
+
+impl Publisher {
+    pub(super) fn new(hub: Hub, stream: Arc<Stream>, control: Arc<Control>, id: u64) -> Self {
+        Self {
+            hub,
+            stream,
+            control,
+            id,
+            released: false,
+        }
+    }
+
+    /// The stream.
+    pub fn stream(&self) -> &Arc<Stream> {
+        &self.stream
+    }
+
+    /// Unique in the process.
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// Appends one FLV tag body; `timestamp` is the 32-bit wire value in milliseconds. Never waits for a player.
+    ///
+    /// # Errors
+    /// [`PushError::Ended`] when the claim is gone, [`PushError::Malformed`] when the body breaks its format.
+    pub fn push(&self, kind: FrameKind, timestamp: u32, payload: Bytes, now: Instant) -> Result<(), PushError> {
+        if let Some(reason) = self.ended() {
+            return Err(PushError::Ended(reason));
+        }
+        if self.stream.push(self.id, kind, timestamp, payload, now)? {
+            self.hub.became_ready(self.stream.key());
+        }
+        Ok(())
+    }
+
+    /// Set once the server ended the claim: the session should tell its peer and close.
+    pub fn ended(&self) -> Option<EndReason> {
+        self.control.ended.get().copied()
+    }
+
+    /// Gives the stream back and says what was sent.
+    pub fn finish(mut self) -> Counters {
+        self.release()
+    }
+
+    fn release(&mut self) -> Counters {
+        if std::mem::replace(&mut self.released, true) {
+            return Counters::default();
+        }
+        self.hub
+            .release(self.stream.key(), &self.control, self.id, Instant::now())
+    }
+}
+
+impl Drop for Publisher {
+    fn drop(&mut self) {
+        self.release();
+    }
+}

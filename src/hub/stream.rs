@@ -1,0 +1,518 @@
+//! One stream: a publisher's frames in, logs out.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+
+use crate::config::{self, Vhost};
+use crate::media::codec::CodecInfo;
+use crate::media::{Frame, FrameKind, MixCorrect, TagError, TimeJitter, Timeline, Tracks};
+use crate::mux::FlvMux;
+
+use super::gop::GopCache;
+use super::log::{Format, Log, LogKey, Window, next_log_id};
+use super::writer::LogWriter;
+use super::{EndReason, StreamKey};
+
+/// A log that nobody reads is kept this long, so that a player that reconnects finds it warm.
+const LOG_LINGER: Duration = Duration::from_secs(10);
+
+/// A stream in the hub. Outlives its publisher by `republish_wait`.
+pub struct Stream {
+    key: StreamKey,
+    settings: Arc<Vhost>,
+    /// Bytes kept at most: `limits.stream_memory`.
+    memory: usize,
+    /// Guards all that a frame changes: timeline, headers, the GOP and the writers' side of the logs. Taken by the publisher for each
+    /// frame, by players when they join, by the hub's tick. Never held over an await; the rings' own locks nest inside it.
+    ingest: Mutex<Ingest>,
+    players: AtomicUsize,
+}
+
+struct Ingest {
+    /// The claim that may push.
+    publisher: Option<u64>,
+    /// Somebody has published it before.
+    had_publisher: bool,
+    /// When the present publisher came, or the last one left.
+    since: Instant,
+    /// The end was told to the logs; nothing may come any more.
+    ended: bool,
+    ready: bool,
+    timeline: Timeline,
+    mix: Option<MixCorrect>,
+    tracks: Tracks,
+    /// The headers that players of before the publisher's change have, while the new publisher has not reached a keyframe.
+    previous: Option<Tracks>,
+    /// Video is dropped until a keyframe comes.
+    awaiting_keyframe: bool,
+    /// The lowest E-RTMP track id seen in video: its keyframes are where players start.
+    primary_video: Option<u8>,
+    gop: GopCache,
+    logs: Vec<LogWriter>,
+    counters: Counters,
+    idle_since: Option<Instant>,
+}
+
+/// What a publisher sent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Coded video frames taken.
+    pub video_frames: u64,
+    /// Coded audio frames taken.
+    pub audio_frames: u64,
+    /// Bytes of tag bodies.
+    pub bytes: u64,
+    /// Video frames dropped before the first keyframe.
+    pub dropped: u64,
+}
+
+/// Which tracks a player is told of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AvFlags {
+    /// Audio is announced.
+    pub audio: bool,
+    /// Video is announced.
+    pub video: bool,
+}
+
+/// Why a frame was not taken.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PushError {
+    /// The claim is gone: kicked, ended by the server, or shut down.
+    #[error("the publisher was ended: {0}")]
+    Ended(EndReason),
+    /// The publisher broke the format.
+    #[error(transparent)]
+    Malformed(#[from] TagError),
+}
+
+impl Stream {
+    pub(super) fn new(key: StreamKey, settings: Arc<Vhost>, memory: usize, now: Instant) -> Self {
+        let timeline = Timeline::new(match settings.play.time_jitter {
+            config::TimeJitter::Full => TimeJitter::Full,
+            config::TimeJitter::Zero => TimeJitter::Zero,
+            config::TimeJitter::Off => TimeJitter::Off,
+        });
+        let mix = settings.play.mix_correct.then(MixCorrect::new);
+        Self {
+            key,
+            settings,
+            memory,
+            ingest: Mutex::new(Ingest {
+                publisher: None,
+                had_publisher: false,
+                since: now,
+                ended: false,
+                ready: false,
+                timeline,
+                mix,
+                tracks: Tracks::default(),
+                previous: None,
+                awaiting_keyframe: true,
+                primary_video: None,
+                gop: GopCache::default(),
+                logs: Vec::new(),
+                counters: Counters::default(),
+                idle_since: None,
+            }),
+            players: AtomicUsize::new(0),
+        }
+    }
+
+    /// Its name.
+    pub fn key(&self) -> &StreamKey {
+        &self.key
+    }
+
+    /// The settings of its vhost, as they were when it began.
+    pub fn settings(&self) -> &Arc<Vhost> {
+        &self.settings
+    }
+
+    /// Players that hold a seat.
+    pub fn players(&self) -> usize {
+        self.players.load(Ordering::Relaxed)
+    }
+
+    /// Whether a publisher holds it now.
+    pub fn is_published(&self) -> bool {
+        self.ingest.lock().publisher.is_some()
+    }
+
+    /// Bytes kept: the GOP and the logs.
+    pub fn bytes(&self) -> usize {
+        let ingest = self.ingest.lock();
+        ingest.gop.bytes() + ingest.logs.iter().map(|w| w.log().bytes()).sum::<usize>()
+    }
+
+    /// Logs in use or lingering.
+    pub fn logs(&self) -> usize {
+        self.ingest.lock().logs.len()
+    }
+
+    /// One line on what is in it, for logs: `H.264 High 3.1 1280x720, AAC-LC 44100 Hz stereo`.
+    pub fn summary(&self) -> String {
+        let ingest = self.ingest.lock();
+        let described: Vec<String> = ingest
+            .tracks
+            .headers()
+            .filter_map(|header| CodecInfo::of_frame(header).ok().map(|info| info.to_string()))
+            .collect();
+        if described.is_empty() {
+            let name = |seen, name| if seen { name } else { "" };
+            return format!(
+                "{}{}",
+                name(ingest.tracks.has_video(), "video "),
+                name(ingest.tracks.has_audio(), "audio")
+            );
+        }
+        described.join(", ")
+    }
+
+    // ---- the publisher's side ----
+
+    /// Gives the stream to a publisher. Players that are there go on: time continues, and new headers come before a keyframe.
+    pub(super) fn begin(&self, publisher: u64, now: Instant) {
+        let mut ingest = self.ingest.lock();
+        let ingest = &mut *ingest;
+        ingest.publisher = Some(publisher);
+        ingest.since = now;
+        ingest.ready = false;
+        ingest.idle_since = None;
+        ingest.counters = Counters::default();
+        if ingest.had_publisher {
+            ingest.timeline.restart();
+            ingest.previous = Some(std::mem::take(&mut ingest.tracks));
+        }
+        ingest.had_publisher = true;
+        ingest.awaiting_keyframe = true;
+        ingest.primary_video = None;
+        ingest.gop.clear();
+        for writer in &ingest.logs {
+            writer.log().restart();
+        }
+    }
+
+    /// Takes the stream from `publisher`, if it is still its. Returns what it had sent.
+    pub(super) fn leave(&self, publisher: u64, now: Instant) -> Option<Counters> {
+        let mut ingest = self.ingest.lock();
+        let ingest = &mut *ingest;
+        if ingest.publisher != Some(publisher) {
+            return None;
+        }
+        self.drain_mix(ingest);
+        ingest.publisher = None;
+        ingest.since = now;
+        ingest.ready = false;
+        let budget = self.budget(ingest);
+        for writer in &mut ingest.logs {
+            writer.flush(budget);
+        }
+        Some(ingest.counters)
+    }
+
+    /// Takes one tag body from `publisher`.
+    ///
+    /// Returns true when the stream became ready for players by it.
+    pub(super) fn push(
+        &self,
+        publisher: u64,
+        kind: FrameKind,
+        timestamp: u32,
+        payload: Bytes,
+        now: Instant,
+    ) -> Result<bool, PushError> {
+        let mut ingest = self.ingest.lock();
+        let ingest = &mut *ingest;
+        if ingest.publisher != Some(publisher) {
+            return Err(PushError::Ended(EndReason::Kicked));
+        }
+        if payload.is_empty() {
+            // Flash and some encoders send empty audio and video messages to say that a track is muted.
+            return Ok(false);
+        }
+        ingest.counters.bytes += payload.len() as u64;
+        let mut frame = Frame::parse(kind, 0, payload)?;
+        ingest.timeline.stamp_frame(&mut frame, timestamp, now);
+        match ingest.mix.as_mut() {
+            None => self.deliver(ingest, frame),
+            Some(mix) => {
+                let mut ordered = Vec::new();
+                mix.push(frame, &mut ordered);
+                for frame in ordered {
+                    self.deliver(ingest, frame);
+                }
+            }
+        }
+        let became_ready = !ingest.ready && self.known(ingest, now);
+        ingest.ready |= became_ready;
+        Ok(became_ready)
+    }
+
+    fn drain_mix(&self, ingest: &mut Ingest) {
+        if let Some(mix) = ingest.mix.as_mut() {
+            let mut rest = Vec::new();
+            mix.flush(&mut rest);
+            for frame in rest {
+                self.deliver(ingest, frame);
+            }
+        }
+    }
+
+    fn deliver(&self, ingest: &mut Ingest, frame: Frame) {
+        let coded_video = frame.kind == FrameKind::Video && !frame.sequence_header;
+        let mut starts_gop = false;
+        if coded_video {
+            let primary = ingest.primary_video.map_or(frame.track, |p| p.min(frame.track));
+            ingest.primary_video = Some(primary);
+            starts_gop = frame.keyframe && frame.track == primary;
+            if starts_gop {
+                ingest.awaiting_keyframe = false;
+            } else if ingest.awaiting_keyframe {
+                ingest.counters.dropped += 1;
+                return;
+            }
+            ingest.counters.video_frames += 1;
+        } else if frame.kind == FrameKind::Audio && !frame.sequence_header {
+            ingest.counters.audio_frames += 1;
+        }
+        let mut changed = ingest.tracks.update(&frame);
+        if let Some(previous) = ingest.previous.as_mut() {
+            // Players have the old publisher's headers: only what differs is news to them.
+            let is_header = frame.sequence_header || frame.kind == FrameKind::Metadata;
+            if is_header {
+                changed = previous.update(&frame);
+                if !changed {
+                    return;
+                }
+            }
+            if starts_gop {
+                ingest.previous = None;
+            }
+        }
+        let budget = self.budget(ingest);
+        let play = &self.settings.play;
+        if play.gop_cache {
+            let max_frames = match play.gop_cache_max_frames {
+                0 => usize::MAX,
+                max => max as usize,
+            };
+            ingest
+                .gop
+                .push(&frame, &ingest.tracks, starts_gop, max_frames, budget);
+        }
+        for writer in &mut ingest.logs {
+            writer.write(&frame, &ingest.tracks, changed, budget);
+        }
+    }
+
+    /// The GOP and each log have an equal share of the stream's memory.
+    fn budget(&self, ingest: &Ingest) -> usize {
+        self.memory / (1 + ingest.logs.len())
+    }
+
+    // ---- the players' side ----
+
+    /// Whether it is known well enough what is in the stream to tell players (FLV can say it only once).
+    fn known(&self, ingest: &Ingest, now: Instant) -> bool {
+        let remux = &self.settings.http_remux;
+        if ingest.publisher.is_none() {
+            return false;
+        }
+        let (audio, video) = (ingest.tracks.has_audio(), ingest.tracks.has_video());
+        if !remux.guess_has_av {
+            return audio || video;
+        }
+        if audio && video {
+            return true;
+        }
+        if !(audio || video) {
+            return false;
+        }
+        if now.saturating_duration_since(ingest.since) >= remux.guess_wait {
+            return true;
+        }
+        // One was seen; the other is waited for unless metadata came and did not announce it.
+        let other_announced = if audio {
+            ingest.tracks.announced_video()
+        } else {
+            ingest.tracks.announced_audio()
+        };
+        other_announced == Some(false)
+    }
+
+    /// Whether players can be given it now.
+    pub fn is_ready(&self) -> bool {
+        self.ingest.lock().ready
+    }
+
+    fn flags(&self, ingest: &Ingest) -> AvFlags {
+        let remux = &self.settings.http_remux;
+        if remux.guess_has_av {
+            AvFlags {
+                audio: ingest.tracks.has_audio(),
+                video: ingest.tracks.has_video(),
+            }
+        } else {
+            AvFlags {
+                audio: remux.has_audio,
+                video: remux.has_video,
+            }
+        }
+    }
+
+    /// Takes a seat for a player of `format`: the log with the tracks that are known now, made and primed with the newest GOP if it
+    /// is the first. `None` when the stream has ended or already has `max_players` (0: no bound).
+    pub fn open(self: &Arc<Self>, format: Format, max_players: usize) -> Result<Seat, SeatError> {
+        let mut ingest = self.ingest.lock();
+        let ingest = &mut *ingest;
+        if ingest.ended {
+            return Err(SeatError::Ended);
+        }
+        if max_players > 0 && self.players() >= max_players {
+            return Err(SeatError::Full { max: max_players });
+        }
+        let flags = self.flags(ingest);
+        let key = LogKey {
+            format,
+            audio: flags.audio,
+            video: flags.video,
+        };
+        let log = match ingest.logs.iter().find(|w| w.log().key() == key) {
+            Some(writer) => Arc::clone(writer.log()),
+            None => self.add_log(ingest, key),
+        };
+        log.player_joined();
+        self.players.fetch_add(1, Ordering::Relaxed);
+        Ok(Seat {
+            stream: Arc::clone(self),
+            log,
+        })
+    }
+
+    fn add_log(&self, ingest: &mut Ingest, key: LogKey) -> Arc<Log> {
+        let play = &self.settings.play;
+        let window = Window {
+            queue: play.queue_length,
+            gop_cache: play.gop_cache,
+        };
+        let log = Arc::new(Log::new(next_log_id(), key, window));
+        let mux = match key.format {
+            Format::Flv => Box::new(FlvMux {
+                audio: key.audio,
+                video: key.video,
+                drop: self.settings.http_remux.drop_if_not_match,
+            }),
+        };
+        let merge_ms = u64::try_from(play.mw_latency.as_millis()).unwrap_or(u64::MAX);
+        let mut writer = LogWriter::new(Arc::clone(&log), mux, merge_ms);
+        let budget = self.memory / (2 + ingest.logs.len());
+        let (mut tracks, frames) = ingest.gop.replay();
+        for frame in frames {
+            let changed = tracks.update(frame);
+            writer.write(frame, &tracks, changed, budget);
+        }
+        ingest.logs.push(writer);
+        log
+    }
+
+    // ---- the hub's side ----
+
+    /// Ends all logs. Players finish their responses.
+    pub(super) fn end(&self, reason: EndReason) {
+        let mut ingest = self.ingest.lock();
+        let ingest = &mut *ingest;
+        ingest.ended = true;
+        ingest.ready = false;
+        ingest.publisher = None;
+        let budget = self.budget(ingest);
+        for mut writer in ingest.logs.drain(..) {
+            writer.flush(budget);
+            writer.log().end(reason);
+        }
+        ingest.gop.clear();
+    }
+
+    /// What time does to a stream.
+    pub(super) fn tick(&self, now: Instant) -> Tick {
+        let mut ingest = self.ingest.lock();
+        let ingest = &mut *ingest;
+        ingest.logs.retain(|writer| writer.log().idle_for(now) < LOG_LINGER);
+        let publish = &self.settings.publish;
+        if ingest.publisher.is_none() {
+            let gone = now.saturating_duration_since(ingest.since) >= publish.republish_wait;
+            return if gone { Tick::Expired } else { Tick::Nothing };
+        }
+        if self.players() > 0 {
+            ingest.idle_since = None;
+        } else {
+            let since = *ingest.idle_since.get_or_insert(now);
+            let limit = publish.kickoff_for_idle;
+            if !limit.is_zero() && now.saturating_duration_since(since) >= limit {
+                return Tick::Idle;
+            }
+        }
+        if !ingest.ready && self.known(ingest, now) {
+            ingest.ready = true;
+            return Tick::BecameReady;
+        }
+        Tick::Nothing
+    }
+}
+
+/// What [`Stream::tick`] asks the hub to do.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Tick {
+    Nothing,
+    /// Tell those who wait for it.
+    BecameReady,
+    /// `republish_wait` is over.
+    Expired,
+    /// `kickoff_for_idle` is over.
+    Idle,
+}
+
+/// Why a player was not given a seat.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SeatError {
+    /// The stream ended between being found and being opened.
+    #[error("the stream has ended")]
+    Ended,
+    /// `limits.players_per_stream` is reached.
+    #[error("the stream has {max} players, which is its limit")]
+    Full {
+        /// The limit.
+        max: usize,
+    },
+}
+
+/// A player's place at a stream: counted while it lives.
+pub struct Seat {
+    stream: Arc<Stream>,
+    log: Arc<Log>,
+}
+
+impl Seat {
+    /// The stream.
+    pub fn stream(&self) -> &Arc<Stream> {
+        &self.stream
+    }
+
+    /// The log to read.
+    pub fn log(&self) -> &Arc<Log> {
+        &self.log
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.log.player_left();
+        self.stream.players.fetch_sub(1, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,18 @@
+//! Live streaming as a plugin for pingora.
+#![warn(missing_docs)]
+#![deny(unsafe_code)]
+
+pub mod config;
+pub mod demo;
+pub mod hub;
+pub mod media;
+pub mod mux;
+pub mod play;
+pub mod rtmp;
+#[path = "rtmp/listener.rs"]
+pub mod rtmp_listener;
+pub mod service;
+pub mod tls;
+mod vhost;
+
+pub use play::{Handled, HeaderDeadline, Live, LiveProxy};

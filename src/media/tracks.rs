@@ -1,0 +1,223 @@
+//! What a stream is known to hold: metadata, sequence headers, which kinds of frames came.
+//!
+//! [`Tracks::update`] is given each frame once, in order; the rest are questions. A player that joins is told
+//! [`Tracks::metadata`] and [`Tracks::headers`] before anything else.
+//!
+//! # Several tracks
+//! Headers are kept for each (kind, track id) and for each purpose: an HDR `Metadata` packet or a `MultichannelConfig` does
+//! not displace the `SequenceStart` of its track, nor the other way round.
+//!
+//! A multitrack packet may configure several tracks at once, and need not configure all that the stream has. It is kept
+//! whole, because tag bodies are never rewritten, until each of its tracks was configured anew by later packets. Headers
+//! are handed out in an order in which the newest one for each track is the last: by track while every packet has one
+//! track, else in the order of arrival.
+//!
+//! # What ends a configuration
+//! Only a newer one, or [`Tracks::clear`]. `SequenceEnd` takes nothing back: encoders send it when they stop, and what comes
+//! next is either the end or a new header.
+
+use bytes::Bytes;
+
+use super::frame::{Frame, FrameKind};
+use super::metadata::Metadata;
+use super::tag::PacketType;
+
+/// How many headers are kept for each of video and audio. Multitrack publishers in the field send up to six renditions; with
+/// HDR metadata and some room this is ample. Together with
+/// [`MAX_HEADER_BYTES`](super::tag::MAX_HEADER_BYTES) it bounds what a publisher can make a stream keep. Headers beyond it
+/// are passed on to the players of the moment, but those who join later do not get them.
+pub const MAX_HEADERS: usize = 32;
+
+/// How many bytes of onMetaData are kept. Metadata has some hundred bytes; with the seek index of a recording, which is
+/// useless in a live stream, tens of kilobytes. Larger ones are not remembered.
+pub const MAX_METADATA_BYTES: usize = 256 * 1024;
+
+/// What a stream is known to hold, kept up to date frame by frame.
+#[derive(Debug, Clone, Default)]
+pub struct Tracks {
+    metadata: Option<(Frame, Metadata)>,
+    video: Headers,
+    audio: Headers,
+    video_seen: bool,
+    audio_seen: bool,
+}
+
+impl Tracks {
+    /// Nothing is known yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Takes note of a frame. True when it changed the metadata or a sequence header (its bytes differ from what was
+    /// known), so that players which skipped must be told.
+    pub fn update(&mut self, frame: &Frame) -> bool {
+        match frame.kind {
+            FrameKind::Video => {
+                self.video_seen |= frame.sequence_header || frame.is_coded();
+                frame.sequence_header && self.video.update(frame)
+            }
+            FrameKind::Audio => {
+                self.audio_seen |= frame.sequence_header || frame.is_coded();
+                frame.sequence_header && self.audio.update(frame)
+            }
+            FrameKind::Metadata => self.update_metadata(frame),
+            FrameKind::Data => false,
+        }
+    }
+
+    fn update_metadata(&mut self, frame: &Frame) -> bool {
+        let known = self
+            .metadata
+            .as_ref()
+            .is_some_and(|(known, _)| known.payload == frame.payload);
+        if known || frame.payload.len() > MAX_METADATA_BYTES {
+            return false;
+        }
+        self.metadata = Some((detached(frame), Metadata::read(&frame.payload)));
+        true
+    }
+
+    /// The newest onMetaData as it came.
+    pub fn metadata(&self) -> Option<&Frame> {
+        self.metadata.as_ref().map(|(frame, _)| frame)
+    }
+
+    /// The newest onMetaData, read.
+    pub fn properties(&self) -> Option<&Metadata> {
+        self.metadata.as_ref().map(|(_, properties)| properties)
+    }
+
+    /// The newest sequence headers: video first, then audio, each by track. A packet that configures several tracks comes
+    /// once; see the module's text for the order then.
+    pub fn headers(&self) -> impl Iterator<Item = &Frame> {
+        self.video.frames().chain(self.audio.frames())
+    }
+
+    /// Whether a video header or a coded picture was seen.
+    pub fn has_video(&self) -> bool {
+        self.video_seen
+    }
+
+    /// Whether an audio header or coded sound was seen.
+    pub fn has_audio(&self) -> bool {
+        self.audio_seen
+    }
+
+    /// Whether onMetaData says that there is video. None: no metadata, or it names no codec at all.
+    pub fn announced_video(&self) -> Option<bool> {
+        self.properties()?.announces_video()
+    }
+
+    /// Whether onMetaData says that there is audio. None: no metadata, or it names no codec at all.
+    pub fn announced_audio(&self) -> Option<bool> {
+        self.properties()?.announces_audio()
+    }
+
+    /// Forgets everything: another publisher begins.
+    pub fn clear(&mut self) {
+        *self = Self::default();
+    }
+}
+
+/// A copy that stands in memory of its own: what is kept for hours must not hold on to the read buffer that the
+/// payload is a slice of.
+fn detached(frame: &Frame) -> Frame {
+    Frame {
+        payload: Bytes::copy_from_slice(&frame.payload),
+        ..frame.clone()
+    }
+}
+
+/// Why a header is kept beside another of the same track.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Purpose {
+    Configuration,
+    Colour,
+    Channels,
+}
+
+impl Purpose {
+    fn of(packet: PacketType) -> Self {
+        match packet {
+            PacketType::Metadata => Purpose::Colour,
+            PacketType::MultichannelConfig => Purpose::Channels,
+            _ => Purpose::Configuration,
+        }
+    }
+}
+
+/// The headers of one kind.
+#[derive(Debug, Clone, Default)]
+struct Headers {
+    kept: Vec<Header>,
+    /// Number of the next header that is kept.
+    arrivals: u64,
+}
+
+#[derive(Debug, Clone)]
+struct Header {
+    frame: Frame,
+    purpose: Purpose,
+    /// The tracks for which this is the newest header of its purpose; never empty.
+    tracks: Vec<u8>,
+    /// How many tracks the packet has.
+    size: usize,
+    arrival: u64,
+}
+
+impl Headers {
+    fn frames(&self) -> impl Iterator<Item = &Frame> {
+        self.kept.iter().map(|header| &header.frame)
+    }
+
+    fn update(&mut self, frame: &Frame) -> bool {
+        let mut tracks = Vec::new();
+        let mut purpose = Purpose::Configuration;
+        for part in frame.parts().flatten() {
+            purpose = Purpose::of(part.packet);
+            if !tracks.contains(&part.track) {
+                tracks.push(part.track);
+            }
+        }
+        if tracks.is_empty() {
+            return false;
+        }
+        // The same bytes again change nothing, unless a part of them was superseded meanwhile.
+        let size = tracks.len();
+        if self.kept.iter().any(|header| {
+            header.frame.payload == frame.payload && header.tracks.len() == header.size
+        }) {
+            return false;
+        }
+        for header in self
+            .kept
+            .iter_mut()
+            .filter(|header| header.purpose == purpose)
+        {
+            header.tracks.retain(|track| !tracks.contains(track));
+        }
+        self.kept.retain(|header| !header.tracks.is_empty());
+        if self.kept.len() < MAX_HEADERS {
+            let frame = detached(frame);
+            self.kept.push(Header {
+                frame,
+                purpose,
+                tracks,
+                size,
+                arrival: self.arrivals,
+            });
+            self.arrivals += 1;
+        }
+        self.sort();
+        true
+    }
+
+    fn sort(&mut self) {
+        if self.kept.iter().all(|header| header.size == 1) {
+            self.kept
+                .sort_by_key(|header| (header.frame.track, header.purpose));
+        } else {
+            self.kept.sort_by_key(|header| header.arrival);
+        }
+    }
+}

@@ -1,0 +1,27 @@
+//! Frame → bytes: one file a format, no I/O, no locks.
+//!
+//! A muxer is made once for each format that a stream is played in, whatever the number of players. It is given each frame
+//! once, in order, by [`Muxer::write`]. [`Muxer::start`] and [`Muxer::headers`] make what single players need besides, and
+//! change nothing.
+
+pub mod flv;
+
+use bytes::BytesMut;
+
+use crate::media::{Frame, Tracks};
+
+pub use flv::FlvMux;
+
+/// Makes the bytes of one format.
+pub trait Muxer: Send {
+    /// Appends what each joining player gets first, before the frame with the decoding time `dts_ms`. For FLV: the file
+    /// header, PreviousTagSize0, onMetaData, sequence headers.
+    fn start(&self, tracks: &Tracks, dts_ms: u64, out: &mut BytesMut);
+
+    /// Appends what a player is given that skipped to the frame with the decoding time `dts_ms`, when the metadata or
+    /// the sequence headers changed meanwhile. Nothing for a format that repeats them by itself.
+    fn headers(&self, tracks: &Tracks, dts_ms: u64, out: &mut BytesMut);
+
+    /// Appends the bytes of one frame; nothing when the format has no place for it.
+    fn write(&mut self, frame: &Frame, out: &mut BytesMut);
+}

@@ -1,0 +1,113 @@
+//! How many connections there may be, in all and from one address.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+/// Counts publishers and players (also those that wait) against `limits.connections` and `limits.connections_per_ip`. What pingora proxies
+/// is not counted: pingora has means of its own for that.
+#[derive(Debug)]
+pub(crate) struct Connections {
+    max: usize,
+    max_per_ip: usize,
+    /// Guards the counts; held for an addition.
+    counts: Mutex<Counts>,
+}
+
+#[derive(Debug, Default)]
+struct Counts {
+    all: usize,
+    /// Only kept when there is a limit for each address.
+    by_ip: HashMap<IpAddr, usize>,
+}
+
+/// A connection's place. Given back when dropped.
+#[derive(Debug)]
+pub(crate) struct Admission {
+    connections: Arc<Connections>,
+    ip: Option<IpAddr>,
+}
+
+/// Which limit refused a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Refusal {
+    #[error("the server has {0} connections, which is its limit")]
+    All(usize),
+    #[error("this address has {0} connections, which is its limit")]
+    Address(usize),
+}
+
+impl Connections {
+    /// 0 means no limit.
+    pub(crate) fn new(max: usize, max_per_ip: usize) -> Arc<Self> {
+        Arc::new(Self {
+            max,
+            max_per_ip,
+            counts: Mutex::default(),
+        })
+    }
+
+    pub(crate) fn admit(self: &Arc<Self>, peer: Option<SocketAddr>) -> Result<Admission, Refusal> {
+        let ip = peer.map(|p| p.ip().to_canonical()).filter(|_| self.max_per_ip > 0);
+        let mut counts = self.counts.lock();
+        if self.max > 0 && counts.all >= self.max {
+            return Err(Refusal::All(self.max));
+        }
+        if let Some(ip) = ip {
+            let here = counts.by_ip.entry(ip).or_default();
+            if *here >= self.max_per_ip {
+                return Err(Refusal::Address(self.max_per_ip));
+            }
+            *here += 1;
+        }
+        counts.all += 1;
+        Ok(Admission {
+            connections: Arc::clone(self),
+            ip,
+        })
+    }
+
+    /// Connections admitted now.
+    pub(crate) fn count(&self) -> usize {
+        self.counts.lock().all
+    }
+}
+
+impl Drop for Admission {
+    fn drop(&mut self) {
+        let mut counts = self.connections.counts.lock();
+        counts.all = counts.all.saturating_sub(1);
+        if let Some(ip) = self.ip
+            && let Some(here) = counts.by_ip.get_mut(&ip)
+        {
+            *here = here.saturating_sub(1);
+            if *here == 0 {
+                counts.by_ip.remove(&ip);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_are_counted_and_given_back() {
+        let connections = Connections::new(3, 2);
+        let a: SocketAddr = "10.0.0.1:1".parse().unwrap();
+        let mapped: SocketAddr = "[::ffff:10.0.0.1]:2".parse().unwrap();
+        let b: SocketAddr = "10.0.0.2:1".parse().unwrap();
+        let first = connections.admit(Some(a)).unwrap();
+        let _second = connections.admit(Some(mapped)).unwrap();
+        assert_eq!(connections.admit(Some(a)).unwrap_err(), Refusal::Address(2));
+        let third = connections.admit(Some(b)).unwrap();
+        assert_eq!(connections.admit(None).unwrap_err(), Refusal::All(3));
+        drop(first);
+        let _fourth = connections.admit(Some(a)).unwrap();
+        drop(third);
+        assert_eq!(connections.count(), 2);
+    }
+}

@@ -1,0 +1,309 @@
+//! Streams to players: routing, HTTP, and the fan-out.
+//!
+//! [`Live`] is the door. A pingora proxy calls [`Live::handle`] in its `request_filter`; what is a stream's address is answered
+//! there, and everything else goes on as before. [`LiveProxy`] is a proxy that has nothing else but the player page.
+//!
+//! A request becomes a [`Player`](player): a socket, a position in the stream's log, and nothing else. It is given to one of a few
+//! [workers](worker), which write each unit to all their players.
+
+mod account;
+mod deadline;
+mod http;
+mod limits;
+mod page;
+mod player;
+mod proxy;
+mod route;
+mod socket;
+mod take;
+mod transport;
+mod worker;
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use ::http::{Method, StatusCode};
+use pingora::protocols::http::ServerSession;
+use pingora::proxy::Session;
+use pingora::{Error, ErrorType, Result};
+use tokio::sync::oneshot;
+use tracing::{debug, info};
+
+use crate::config::{self, OnMissing, StartTime};
+use crate::hub::{Format, Hub, HubLimits, Seat, SeatError, Stream};
+use crate::vhost::Vhosts;
+
+use account::{Account, PlayEnd};
+use limits::Connections;
+use player::{Player, Rebase};
+use route::{Route, Target};
+use transport::Transport;
+use worker::Workers;
+
+pub(crate) use account::{Peer, millis};
+pub(crate) use limits::Admission;
+
+pub use account::PlayEnd as EndOfPlay;
+pub use deadline::HeaderDeadline;
+pub use http::SERVER;
+pub use proxy::LiveProxy;
+
+/// Live streaming for a pingora server: the hub, the players and the rules. Cheap to clone; clones share everything.
+#[derive(Clone)]
+pub struct Live {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    config: config::Live,
+    vhosts: Vhosts,
+    hub: Hub,
+    connections: Arc<Connections>,
+    next_client: AtomicU64,
+    /// Made on the runtime of the first request, so that an embedding proxy has nothing to wire.
+    workers: OnceLock<Workers>,
+    ticker: OnceLock<()>,
+}
+
+/// What [`Live::handle`] did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Handled {
+    /// The request was answered: `request_filter` returns `Ok(true)`.
+    Yes,
+    /// It is none of ours: the proxy goes on.
+    No,
+}
+
+impl Live {
+    /// Live streaming as configured.
+    pub fn new(config: config::Live) -> Self {
+        let limits = &config.limits;
+        let hub = Hub::new(HubLimits {
+            streams: limits.streams as usize,
+            stream_memory: usize::try_from(limits.stream_memory).unwrap_or(usize::MAX),
+        });
+        Self {
+            inner: Arc::new(Inner {
+                vhosts: Vhosts::new(&config),
+                hub,
+                connections: Connections::new(limits.connections as usize, limits.connections_per_ip as usize),
+                next_client: AtomicU64::new(1),
+                workers: OnceLock::new(),
+                ticker: OnceLock::new(),
+                config,
+            }),
+        }
+    }
+
+    /// The streams.
+    pub fn hub(&self) -> &Hub {
+        &self.inner.hub
+    }
+
+    /// The configuration it was made with.
+    pub fn config(&self) -> &config::Live {
+        &self.inner.config
+    }
+
+    /// Publishers and players now, those that wait included.
+    pub fn connections(&self) -> usize {
+        self.inner.connections.count()
+    }
+
+    pub(crate) fn vhosts(&self) -> &Vhosts {
+        &self.inner.vhosts
+    }
+
+    pub(crate) fn next_client(&self) -> u64 {
+        self.inner.next_client.fetch_add(1, Ordering::Relaxed)
+    }
+
+    pub(crate) fn admit(&self, peer: Option<std::net::SocketAddr>) -> Result<Admission, limits::Refusal> {
+        self.inner.connections.admit(peer)
+    }
+
+    /// Starts the hub's clock on the current runtime, once.
+    pub(crate) fn ensure_ticker(&self) {
+        self.inner.ticker.get_or_init(|| worker::spawn_ticker(self.hub().clone()));
+    }
+
+    fn workers(&self) -> &Workers {
+        self.inner.workers.get_or_init(|| {
+            let threads = tokio::runtime::Handle::current().metrics().num_workers();
+            Workers::spawn(threads, self.inner.config.limits.player_stall)
+        })
+    }
+
+    /// Answers the request if it is for a stream. To be called in `request_filter`:
+    ///
+    /// ```ignore
+    /// async fn request_filter(&self, session: &mut Session, _ctx: &mut Self::CTX) -> Result<bool> {
+    ///     Ok(self.live.handle(session).await? == Handled::Yes)
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    /// Those of writing to the client; the connection is then of no more use.
+    pub async fn handle(&self, session: &mut Session) -> Result<Handled> {
+        self.ensure_ticker();
+        let crossdomain = self.inner.config.http.crossdomain;
+        let target = {
+            let request = session.req_header();
+            match route::route(&self.inner.vhosts, route::host(session), request.uri.path(), request.uri.query()) {
+                Route::NotLive => return Ok(Handled::No),
+                Route::Refused(status, why) => {
+                    http::text(session, status, crossdomain, &why).await?;
+                    return Ok(Handled::Yes);
+                }
+                Route::Play(target) => target,
+            }
+        };
+        match session.req_header().method {
+            Method::GET => self.play(session, target).await?,
+            Method::HEAD => {
+                if self.hub().find(&target.key).is_some() {
+                    let header = http::stream_header(session, target.format, crossdomain)?;
+                    session.write_response_header(Box::new(header), true).await?;
+                    session.write_response_body(None, true).await?;
+                } else {
+                    http::text(session, StatusCode::NOT_FOUND, crossdomain, NO_SUCH_STREAM).await?;
+                }
+            }
+            Method::OPTIONS => http::preflight(session, crossdomain).await?,
+            _ => {
+                let line = "a stream is played with GET";
+                http::text(session, StatusCode::METHOD_NOT_ALLOWED, crossdomain, line).await?;
+            }
+        }
+        Ok(Handled::Yes)
+    }
+
+    async fn play(&self, session: &mut Session, target: Target) -> Result<()> {
+        let asked = Instant::now();
+        let crossdomain = self.inner.config.http.crossdomain;
+        let peer = session.client_addr().and_then(|a| a.as_inet()).copied();
+        let admission = match self.admit(peer) {
+            Ok(admission) => admission,
+            Err(refusal) => {
+                info!(peer = %Peer(peer), stream = %target.key, "play refused: {refusal}");
+                return http::text(session, StatusCode::SERVICE_UNAVAILABLE, crossdomain, &refusal.to_string()).await;
+            }
+        };
+        let stream = match self.find_or_wait(session, &target).await? {
+            Some(stream) => stream,
+            None if self.hub().is_shut_down() => {
+                let line = "the server is shutting down";
+                return http::text(session, StatusCode::SERVICE_UNAVAILABLE, crossdomain, line).await;
+            }
+            None => {
+                debug!(peer = %Peer(peer), stream = %target.key, "no such stream");
+                return http::text(session, StatusCode::NOT_FOUND, crossdomain, NO_SUCH_STREAM).await;
+            }
+        };
+        let seat = match stream.open(target.format, self.inner.config.limits.players_per_stream as usize) {
+            Ok(seat) => seat,
+            Err(error) => {
+                let status = match error {
+                    SeatError::Ended => StatusCode::NOT_FOUND,
+                    SeatError::Full { .. } => StatusCode::SERVICE_UNAVAILABLE,
+                };
+                info!(peer = %Peer(peer), stream = %target.key, "play refused: {error}");
+                return http::text(session, status, crossdomain, &error.to_string()).await;
+            }
+        };
+        let protocol = if session.is_http2() { "http2" } else { "http1" };
+        let account = Account {
+            client: self.next_client(),
+            peer,
+            key: target.key.clone(),
+            format: target.format.name(),
+            protocol,
+            asked,
+            first_byte: None,
+            bytes: 0,
+            units: 0,
+            skips: 0,
+            // What it is when nobody says otherwise: the runtime went away under it.
+            end: PlayEnd::Shutdown,
+        };
+        let rebase = match target.settings.play.start_time {
+            StartTime::Stream => Rebase::Stream,
+            StartTime::Zero => Rebase::ZeroAtStart,
+        };
+        self.hand_over(session, target.format, seat, rebase, account, admission).await
+    }
+
+    /// The stream, now or within the time that its vhost holds players. `None` when it does not come.
+    async fn find_or_wait(&self, session: &mut Session, target: &Target) -> Result<Option<Arc<Stream>>> {
+        if let Some(stream) = self.hub().find(&target.key) {
+            return Ok(Some(stream));
+        }
+        let play = &target.settings.play;
+        if play.on_missing == OnMissing::NotFound || self.hub().is_shut_down() {
+            return Ok(None);
+        }
+        tokio::select! {
+            stream = self.hub().wait_for(&target.key) => Ok(stream),
+            () = tokio::time::sleep(play.wait) => Ok(None),
+            // A player that gives up must not hold its place until the wait is over.
+            left = session.read_body_or_idle(true) => match left {
+                Err(error) => Err(error),
+                Ok(_) => Error::e_explain(ErrorType::ConnectionClosed, "the player left while it waited"),
+            },
+        }
+    }
+
+    /// Writes the response header and gives the connection to a worker.
+    async fn hand_over(
+        &self,
+        session: &mut Session,
+        format: Format,
+        seat: Seat,
+        rebase: Rebase,
+        account: Account,
+        admission: Admission,
+    ) -> Result<()> {
+        let limits = &self.inner.config.limits;
+        let header = http::stream_header(session, format, self.inner.config.http.crossdomain)?;
+        if session.is_http2() {
+            session.write_response_header(Box::new(header), false).await?;
+            let ServerSession::H2(http2) = session.as_downstream_mut() else {
+                return Error::e_explain(ErrorType::InternalError, "an HTTP/2 session is one");
+            };
+            let Some(body) = http2.take_response_body_writer() else {
+                return Error::e_explain(ErrorType::InternalError, "the response has no body writer");
+            };
+            let (done, ended) = oneshot::channel();
+            let transport = Transport::Http2 { body, _done: done };
+            self.workers().add(Player::new(transport, seat, rebase, account, admission));
+            // The session lives until the player ends, and pingora counts the connection as busy.
+            let _ = ended.await;
+            return Ok(());
+        }
+        // One connection, one stream: it closes at the end.
+        session.set_keepalive(None);
+        let chunked = header.headers.contains_key(::http::header::TRANSFER_ENCODING);
+        session.set_write_timeout(Some(limits.player_stall));
+        session.write_response_header(Box::new(header.clone()), false).await?;
+        let io = take::take_http1(session.as_downstream_mut(), header).await?;
+        if let Err(error) = socket::tune(&io, limits.send_buffer, limits.player_stall) {
+            debug!(%error, "socket options of a player");
+        }
+        let transport = Transport::Http1 { io, chunked };
+        self.workers().add(Player::new(transport, seat, rebase, account, admission));
+        Ok(())
+    }
+
+    /// Ends all streams and waits until the players and publishers are gone, for at most `patience`.
+    pub async fn shutdown(&self, patience: Duration) {
+        self.hub().shutdown();
+        let deadline = Instant::now() + patience;
+        while self.connections() > 0 && Instant::now() < deadline {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+}
+
+const NO_SUCH_STREAM: &str = "no such stream";

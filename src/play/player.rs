@@ -1,0 +1,247 @@
+//! A player: a transport, a position in a log, and what is left of the piece being written. No queue, no copy.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+
+use crate::hub::{EndReason, FrameBuilder, Framed, Log, Place, Read, Seat, Unit};
+use crate::mux::flv;
+
+use super::Admission;
+use super::account::{Account, PlayEnd};
+use super::transport::Transport;
+
+/// Catching up is done in turns of about this many bytes, so that the ring's lock is not taken for each unit.
+const TURN_BYTES: usize = 256 * 1024;
+/// And of at most this many units.
+const TURN_UNITS: usize = 32;
+
+/// See the module.
+pub(super) struct Player {
+    transport: Transport,
+    seat: Seat,
+    /// The next unit to be written.
+    next: u64,
+    phase: Phase,
+    /// [`Unit::headers_version`] of the last unit written.
+    headers_version: u64,
+    rebase: Rebase,
+    /// What was begun and not written yet. Whatever happens, this goes first: a chunk or a tag is never cut.
+    out: VecDeque<Bytes>,
+    account: Account,
+    /// Its place among the connections.
+    _admission: Admission,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// Nothing was sent: the full prelude comes first.
+    Join,
+    /// Its units were dropped before it read them: it goes on at the next start.
+    Resume,
+    Playing,
+}
+
+/// `start_time`.
+#[derive(Clone, Copy)]
+pub(super) enum Rebase {
+    /// The stream's own timestamps, shared bytes.
+    Stream,
+    /// Zero at the first unit, which is yet to come.
+    ZeroAtStart,
+    /// Zero was at this time, in milliseconds.
+    From(u64),
+}
+
+/// How far a poll came.
+#[derive(Debug)]
+pub(super) enum Turn {
+    /// All that there is was written.
+    Edge,
+    /// The socket takes no more now.
+    Blocked,
+    /// All was written, and no more will come.
+    Ended(EndReason),
+    /// The player is gone.
+    Gone(io::Error),
+}
+
+impl Player {
+    pub(super) fn new(transport: Transport, seat: Seat, rebase: Rebase, account: Account, admission: Admission) -> Self {
+        Self {
+            transport,
+            seat,
+            next: 0,
+            phase: Phase::Join,
+            headers_version: 0,
+            rebase,
+            out: VecDeque::new(),
+            account,
+            _admission: admission,
+        }
+    }
+
+    pub(super) fn log(&self) -> &Arc<Log> {
+        self.seat.log()
+    }
+
+    /// The position: the next unit to be written.
+    pub(super) fn next(&self) -> u64 {
+        self.next
+    }
+
+    /// Bytes written so far: what tells progress from a stall.
+    pub(super) fn written(&self) -> u64 {
+        self.account.bytes
+    }
+
+    /// Writes units that follow its position, as a fan-out worker has them at hand. A player that waits for a start takes the first
+    /// unit that is one.
+    pub(super) fn poll_units(&mut self, cx: &mut Context<'_>, units: &[Arc<Unit>]) -> Turn {
+        for unit in units {
+            if unit.seq < self.next {
+                continue;
+            }
+            self.take(unit);
+            match self.poll_drain(cx) {
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(error)) => return Turn::Gone(error),
+                Poll::Pending => return Turn::Blocked,
+            }
+        }
+        Turn::Edge
+    }
+
+    /// Writes all that the log has for it, skipping when it has fallen behind too far.
+    pub(super) fn poll_catch_up(&mut self, cx: &mut Context<'_>, units: &mut Vec<Arc<Unit>>) -> Turn {
+        loop {
+            match self.poll_drain(cx) {
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(error)) => return Turn::Gone(error),
+                Poll::Pending => return Turn::Blocked,
+            }
+            self.locate();
+            units.clear();
+            match self.seat.log().read(self.next, TURN_UNITS, TURN_BYTES, units) {
+                // Dropped between locating and reading: locate again.
+                Read::Lost => {}
+                Read::Edge => return Turn::Edge,
+                Read::Ended(reason) => return Turn::Ended(reason),
+                Read::Units => match self.poll_units(cx, units) {
+                    Turn::Edge => {}
+                    other => return other,
+                },
+            }
+        }
+    }
+
+    /// Decides where to read: at the join, and after falling behind.
+    fn locate(&mut self) {
+        let log = self.seat.log();
+        if self.phase != Phase::Playing {
+            self.next = match log.join() {
+                // A player that resumes never goes back to what it has seen.
+                Some(start) if start.seq >= self.next => start.seq,
+                _ => self.next.max(log.next_seq()),
+            };
+            return;
+        }
+        match log.place(self.next) {
+            Place::Here => {}
+            Place::Skip(start) => {
+                self.account.skips += 1;
+                self.next = start.seq;
+                self.phase = Phase::Resume;
+            }
+            Place::NextStart => {
+                self.account.skips += 1;
+                self.next = log.next_seq();
+                self.phase = Phase::Resume;
+            }
+        }
+    }
+
+    /// Queues the bytes of one unit, with what must stand before it.
+    fn take(&mut self, unit: &Unit) {
+        if self.phase != Phase::Playing {
+            let Some(prelude) = &unit.prelude else {
+                // Not a place to start: let it pass.
+                self.next = unit.seq + 1;
+                return;
+            };
+            if let Rebase::ZeroAtStart = self.rebase {
+                self.rebase = Rebase::From(unit.dts_ms);
+            }
+            if self.phase == Phase::Join {
+                self.queue(&prelude.full);
+            } else if self.headers_version != unit.headers_version {
+                self.queue(&prelude.headers);
+            }
+            self.phase = Phase::Playing;
+        }
+        self.queue(&unit.data);
+        self.next = unit.seq + 1;
+        self.headers_version = unit.headers_version;
+        self.account.units += 1;
+    }
+
+    fn queue(&mut self, framed: &Framed) {
+        let piece = match self.rebase {
+            Rebase::From(base_ms) => {
+                let mut builder = FrameBuilder::with_capacity(framed.body_len());
+                // FLV timestamps are the low 32 bits.
+                flv::rebase(&framed.body(), base_ms as u32, builder.body());
+                self.transport.dress(&builder.finish())
+            }
+            _ => self.transport.dress(framed),
+        };
+        if !piece.is_empty() {
+            self.out.push_back(piece);
+        }
+    }
+
+    fn poll_drain(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while let Some(piece) = self.out.front_mut() {
+            match self.transport.poll_write(cx, piece) {
+                Poll::Ready(Ok(written)) => {
+                    self.account.wrote(written);
+                    if piece.is_empty() {
+                        self.out.pop_front();
+                    }
+                }
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+        self.transport.poll_flush(cx)
+    }
+
+    /// Whether the player left while nothing was written to it.
+    pub(super) fn poll_left(&mut self, cx: &mut Context<'_>) -> bool {
+        self.transport.poll_left(cx)
+    }
+
+    /// Queues the end of the body; [`Player::poll_finish`] writes it.
+    pub(super) fn begin_finish(&mut self, reason: EndReason) {
+        self.account.end = PlayEnd::Stream(reason);
+        let last = self.transport.last_piece();
+        if !last.is_empty() {
+            self.out.push_back(last);
+        }
+    }
+
+    /// Writes the end of the body and closes.
+    pub(super) fn poll_finish(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        std::task::ready!(self.poll_drain(cx))?;
+        self.transport.poll_close(cx)
+    }
+
+    /// Ends the play without a proper end of its body.
+    pub(super) fn abort(&mut self, end: PlayEnd) {
+        self.account.end = end;
+        self.transport.abort();
+    }
+}

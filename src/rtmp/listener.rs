@@ -1,0 +1,405 @@
+//! The only file of this room with a socket: a pingora application that drives a [`ServerSession`] for each connection.
+//!
+//! ```text
+//! socket ─ read ─▶ session.input() ─ handle_input ─▶ events ─▶ hub::Publisher::push
+//!        ◀─ write ─ poll_output ◀──────────────────── replies
+//! ```
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use pingora::apps::ServerApp;
+use pingora::protocols::Stream;
+use pingora::server::ShutdownWatch;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time::timeout;
+use tracing::{Instrument, debug, info, info_span, warn};
+
+use crate::hub::{Counters, EndReason, Publisher, PublishError, PushError, StreamKey};
+use crate::media::{FrameKind, metadata};
+use crate::play::{Admission, Live, Peer, SERVER, millis};
+use crate::vhost;
+
+use crate::rtmp::{Connect, Event, MediaKind, ProtocolError, Publish, Reject, ServerSession, SessionConfig};
+
+/// How often a connection looks at its clocks: the grain of all timeouts of a session.
+const CLOCK: Duration = Duration::from_millis(500);
+/// How long a peer may take to accept what it is told. Only replies are sent to publishers, so a full socket means that it does not read.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long the last words to a peer may take.
+const GOODBYE: Duration = Duration::from_secs(1);
+
+/// RTMP publishers into a hub. Host it with [`pingora::services::listening::Service`].
+pub struct RtmpApp {
+    live: Live,
+}
+
+impl RtmpApp {
+    /// Publishers of this application feed `live`.
+    pub fn new(live: Live) -> Self {
+        Self { live }
+    }
+}
+
+#[async_trait]
+impl ServerApp for RtmpApp {
+    async fn process_new(self: &Arc<Self>, stream: Stream, shutdown: &ShutdownWatch) -> Option<Stream> {
+        self.live.ensure_ticker();
+        let peer = stream
+            .get_socket_digest()
+            .and_then(|d| d.peer_addr().and_then(|a| a.as_inet()).copied());
+        let client = self.live.next_client();
+        let span = info_span!("rtmp", client, peer = %Peer(peer));
+        async {
+            match self.live.admit(peer) {
+                Ok(admission) => {
+                    Connection::new(self.live.clone(), stream, peer, admission).run(shutdown.clone()).await;
+                }
+                Err(refusal) => info!("connection refused: {refusal}"),
+            }
+        }
+        .instrument(span)
+        .await;
+        None
+    }
+}
+
+struct Connection {
+    live: Live,
+    io: Stream,
+    session: ServerSession,
+    connect: Option<Connect>,
+    publishing: Option<Publishing>,
+    _admission: Admission,
+}
+
+struct Publishing {
+    publisher: Publisher,
+    /// The RTMP message stream.
+    stream_id: u32,
+    since: Instant,
+    last_media: Option<Instant>,
+    announced: bool,
+}
+
+/// Why a connection ends.
+#[derive(Debug, thiserror::Error)]
+enum End {
+    #[error("the peer closed the connection")]
+    Closed,
+    #[error("{0}")]
+    Io(#[from] std::io::Error),
+    #[error("{0}")]
+    Protocol(#[from] ProtocolError),
+    #[error("the peer does not read")]
+    WriteTimeout,
+    #[error("{0}")]
+    Refused(String),
+    #[error("no media in {0:?} after publish")]
+    FirstPacket(Duration),
+    #[error("no media for {0:?}")]
+    Silent(Duration),
+    #[error("{0}")]
+    Server(EndReason),
+    #[error("a media message broke its format: {0}")]
+    Media(String),
+}
+
+impl End {
+    /// The name in logs.
+    fn reason(&self) -> &'static str {
+        match self {
+            Self::Closed | Self::Io(_) => "client_left",
+            Self::Protocol(_) | Self::Media(_) => "protocol_error",
+            Self::WriteTimeout => "stalled",
+            Self::Refused(_) => "denied",
+            Self::FirstPacket(_) => "firstpkt_timeout",
+            Self::Silent(_) => "normal_timeout",
+            Self::Server(reason) => reason.name(),
+        }
+    }
+}
+
+impl Connection {
+    fn new(live: Live, io: Stream, _peer: Option<SocketAddr>, admission: Admission) -> Self {
+        let config = SessionConfig {
+            chunk_size: live.config().rtmp.chunk_size,
+            server: SERVER.to_owned(),
+            ..SessionConfig::default()
+        };
+        Self {
+            live,
+            io,
+            session: ServerSession::new(config, Instant::now()),
+            connect: None,
+            publishing: None,
+            _admission: admission,
+        }
+    }
+
+    async fn run(mut self, mut shutdown: ShutdownWatch) {
+        let end = match self.drive(&mut shutdown).await {
+            Ok(never) => match never {},
+            Err(end) => end,
+        };
+        // The session may hold a last word to the peer: an _error, an onStatus.
+        let _ = timeout(GOODBYE, self.flush()).await;
+        let _ = timeout(GOODBYE, self.io.shutdown()).await;
+        match &end {
+            End::Protocol(error) => {
+                warn!(position = self.session.position(), "the peer broke the protocol: {error}");
+            }
+            End::Media(error) => warn!(position = self.session.position(), "{error}"),
+            end => debug!("connection ended: {end}"),
+        }
+        self.unpublish(end.reason());
+    }
+
+    async fn drive(&mut self, shutdown: &mut ShutdownWatch) -> Result<std::convert::Infallible, End> {
+        let mut clock = tokio::time::interval(CLOCK);
+        clock.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            let input = self.session.input();
+            tokio::select! {
+                read = self.io.read_buf(input) => {
+                    if read? == 0 {
+                        return Err(End::Closed);
+                    }
+                    let handled = self.session.handle_input(Instant::now());
+                    // What came before a violation counts.
+                    self.events()?;
+                    handled?;
+                    // The rest of the input was decoded between the events.
+                    self.session.handle_timeout(Instant::now())?;
+                }
+                _ = clock.tick() => self.check_clocks(Instant::now())?,
+                changed = shutdown.changed() => {
+                    if changed.is_err() || *shutdown.borrow() {
+                        self.tell_end(EndReason::Shutdown);
+                        return Err(End::Server(EndReason::Shutdown));
+                    }
+                }
+            }
+            match timeout(WRITE_TIMEOUT, self.flush()).await {
+                Ok(flushed) => flushed?,
+                Err(_) => return Err(End::WriteTimeout),
+            }
+        }
+    }
+
+    async fn flush(&mut self) -> std::io::Result<()> {
+        let mut wrote = false;
+        while let Some(bytes) = self.session.poll_output() {
+            self.io.write_all(&bytes).await?;
+            wrote = true;
+        }
+        if wrote {
+            self.io.flush().await?;
+        }
+        Ok(())
+    }
+
+    fn check_clocks(&mut self, now: Instant) -> Result<(), End> {
+        self.session.handle_timeout(now)?;
+        let Some(publishing) = &self.publishing else {
+            return Ok(());
+        };
+        if let Some(reason) = publishing.publisher.ended() {
+            self.tell_end(reason);
+            return Err(End::Server(reason));
+        }
+        let publish = &publishing.publisher.stream().settings().publish;
+        match publishing.last_media {
+            None if now.saturating_duration_since(publishing.since) >= publish.firstpkt_timeout => {
+                Err(End::FirstPacket(publish.firstpkt_timeout))
+            }
+            Some(last) if now.saturating_duration_since(last) >= publish.normal_timeout => {
+                Err(End::Silent(publish.normal_timeout))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn events(&mut self) -> Result<(), End> {
+        while let Some(event) = self.session.poll_event() {
+            match event {
+                Event::Connect(connect) => {
+                    self.connect = Some(connect);
+                    self.session.accept_connect();
+                }
+                Event::Publish(publish) => self.publish(&publish)?,
+                Event::Play(play) => {
+                    let reject = Reject::new("NetStream.Play.Failed", "this server plays over HTTP");
+                    self.session.reject_play(play.stream_id, &reject);
+                    return Err(End::Refused(reject.description));
+                }
+                Event::Media {
+                    stream_id,
+                    kind,
+                    timestamp,
+                    payload,
+                } => {
+                    let kind = match kind {
+                        MediaKind::Audio => FrameKind::Audio,
+                        MediaKind::Video => FrameKind::Video,
+                    };
+                    self.media(stream_id, kind, timestamp, payload)?;
+                }
+                Event::Data {
+                    stream_id,
+                    timestamp,
+                    payload,
+                    ..
+                } => {
+                    let (kind, payload) = metadata::classify(&payload);
+                    self.media(stream_id, kind, timestamp, payload)?;
+                }
+                Event::Unpublish { stream_id } => {
+                    if self.publishing.as_ref().is_some_and(|p| p.stream_id == stream_id) {
+                        self.unpublish("client_left");
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn media(&mut self, stream_id: u32, kind: FrameKind, timestamp: u32, payload: bytes::Bytes) -> Result<(), End> {
+        let Some(publishing) = self.publishing.as_mut().filter(|p| p.stream_id == stream_id) else {
+            // Sent on after an unpublish, or before the publish was answered.
+            return Ok(());
+        };
+        let now = Instant::now();
+        if matches!(kind, FrameKind::Audio | FrameKind::Video) {
+            publishing.last_media = Some(now);
+        }
+        match publishing.publisher.push(kind, timestamp, payload, now) {
+            Ok(()) => {}
+            Err(PushError::Ended(reason)) => {
+                self.tell_end(reason);
+                return Err(End::Server(reason));
+            }
+            Err(error) => return Err(End::Media(error.to_string())),
+        }
+        if !publishing.announced && publishing.publisher.stream().is_ready() {
+            publishing.announced = true;
+            let stream = publishing.publisher.stream();
+            info!(stream = %stream.key(), "stream ready: {}", stream.summary());
+        }
+        Ok(())
+    }
+
+    fn publish(&mut self, publish: &Publish) -> Result<(), End> {
+        match self.claim(publish) {
+            Ok(publisher) => {
+                info!(
+                    vhost = publisher.stream().key().vhost(),
+                    app = publisher.stream().key().app(),
+                    stream = publisher.stream().key().stream(),
+                    encoder = self.connect.as_ref().map(|c| c.flash_ver.as_str()),
+                    "publish started"
+                );
+                self.session.accept_publish(publish.stream_id);
+                self.publishing = Some(Publishing {
+                    publisher,
+                    stream_id: publish.stream_id,
+                    since: Instant::now(),
+                    last_media: None,
+                    announced: false,
+                });
+                Ok(())
+            }
+            Err(reject) => {
+                info!(name = publish.name, "publish refused: {}", reject.description);
+                self.session.reject_publish(publish.stream_id, &reject);
+                Err(End::Refused(reject.description))
+            }
+        }
+    }
+
+    fn claim(&mut self, publish: &Publish) -> Result<Publisher, Reject> {
+        if self.publishing.is_some() {
+            return Err(bad_name("this connection publishes a stream already"));
+        }
+        let connect = self.connect.as_ref().ok_or_else(|| bad_name("publish before connect"))?;
+        let (app, app_query) = split_query(&connect.app);
+        let (name, query) = split_query(&publish.name);
+        let asked = vhost::from_query(query)
+            .or_else(|| vhost::from_query(app_query))
+            .or_else(|| vhost::from_query(split_query(&connect.tc_url).1))
+            .unwrap_or_else(|| vhost::host_of_url(&connect.tc_url).to_owned());
+        let (vhost, settings) = self.live.vhosts().resolve(&asked);
+        if !settings.enabled {
+            return Err(Reject {
+                code: "NetStream.Publish.Denied",
+                description: format!("the vhost {vhost} is disabled"),
+            });
+        }
+        let key = StreamKey::new(&vhost, app, name).map_err(|error| bad_name(&error.to_string()))?;
+        self.live
+            .hub()
+            .publish(key, &settings, Instant::now())
+            .map_err(|error| match error {
+                PublishError::Busy { .. } => bad_name(&error.to_string()),
+                error => Reject {
+                    code: "NetStream.Publish.Denied",
+                    description: error.to_string(),
+                },
+            })
+    }
+
+    /// Tells the publisher that the server ends it.
+    fn tell_end(&mut self, reason: EndReason) {
+        if let Some(publishing) = &self.publishing {
+            let (code, description) = match reason {
+                EndReason::Kicked => ("NetStream.Publish.BadName", "another publisher took the stream"),
+                EndReason::Idle => ("NetStream.Unpublish.Success", "nobody plays the stream"),
+                _ => ("NetConnection.Connect.AppShutdown", "the server is shutting down"),
+            };
+            let reject = Reject {
+                code,
+                description: description.to_owned(),
+            };
+            self.session.end_publish(publishing.stream_id, &reject);
+        }
+    }
+
+    fn unpublish(&mut self, reason: &str) {
+        let Some(publishing) = self.publishing.take() else {
+            return;
+        };
+        let key = publishing.publisher.stream().key().clone();
+        let Counters {
+            video_frames,
+            audio_frames,
+            bytes,
+            dropped,
+        } = publishing.publisher.finish();
+        info!(
+            vhost = key.vhost(),
+            app = key.app(),
+            stream = key.stream(),
+            duration_ms = millis(publishing.since.elapsed()),
+            bytes,
+            video_frames,
+            audio_frames,
+            dropped,
+            reason,
+            "publish ended"
+        );
+    }
+}
+
+fn bad_name(description: &str) -> Reject {
+    Reject {
+        code: "NetStream.Publish.BadName",
+        description: description.to_owned(),
+    }
+}
+
+/// `name?a=b` as librtmp and OBS send it.
+fn split_query(name: &str) -> (&str, &str) {
+    name.split_once('?').unwrap_or((name, ""))
+}

@@ -1,0 +1,305 @@
+//! What a session does with each message.
+
+use super::{CSID_CONTROL, NetStream, ServerSession, State, StreamState};
+use crate::rtmp::amf0::{self, Value};
+use crate::rtmp::command::{Command, CommandError, info};
+use crate::rtmp::error::ProtocolError;
+use crate::rtmp::event::{Event, MediaKind};
+use crate::rtmp::limits::{MAX_CHUNK_SIZE, MAX_IDLE_COMMANDS, MAX_STREAMS};
+use crate::rtmp::message::{self, Aggregate, Message};
+use bytes::{Buf, Bytes};
+
+/// Longest part of a command's name that an error repeats, in characters.
+const MAX_SHOWN_NAME: usize = 64;
+
+impl ServerSession {
+    /// Acts on a message from a chunk stream.
+    pub(super) fn handle_message(&mut self, message: Message) -> Result<(), ProtocolError> {
+        match message.type_id {
+            message::SET_CHUNK_SIZE => {
+                let size = self.number(&message, "Set Chunk Size")?;
+                if size == 0 || size > MAX_CHUNK_SIZE {
+                    return Err(self.bad_control("Set Chunk Size", "a size of 0 or over 0x7fffffff"));
+                }
+                self.decoder.set_chunk_size(size);
+            }
+            message::ABORT => {
+                let csid = self.number(&message, "Abort")?;
+                self.decoder.abort(csid);
+            }
+            message::WINDOW_ACK_SIZE => {
+                // A window of 0 would ask for an acknowledgement of nothing, forever: keep what we have.
+                if let size @ 1.. = self.number(&message, "Window Acknowledgement Size")? {
+                    self.ack_window = u64::from(size);
+                }
+            }
+            message::SET_PEER_BANDWIDTH => {
+                let size = self.number(&message, "Set Peer Bandwidth")?;
+                // RTMP §5.4.5: the answer is our window, if it is another than before. The fifth byte (how strict
+                // the limit is) changes nothing for us, and some leave it out.
+                if size != self.announced_window {
+                    self.announced_window = size;
+                    self.send(CSID_CONTROL, message::WINDOW_ACK_SIZE, 0, &size.to_be_bytes());
+                }
+            }
+            message::USER_CONTROL => self.handle_user_control(&message.payload),
+            message::COMMAND_AMF0 => self.handle_command(message.stream_id, &message.payload)?,
+            message::COMMAND_AMF3 => self.handle_command(message.stream_id, &without_selector(message.payload))?,
+            message::AGGREGATE => {
+                // Unless it has a publish to go to, not worth splitting.
+                if self.stream_in(message.stream_id, StreamState::Publishing).is_some() {
+                    self.aggregate = Some(Aggregate::new(message));
+                }
+            }
+            _ => self.handle_inner(message),
+        }
+        Ok(())
+    }
+
+    /// Acts on what may also be inside an aggregate: audio, video, data. Drops everything else: acknowledgements, shared
+    /// objects (types 16 and 19), and types that nobody has defined.
+    pub(super) fn handle_inner(&mut self, message: Message) {
+        let Message { type_id, stream_id, timestamp, payload, .. } = message;
+        // Also true after the publish ended, when messages are still under way.
+        if self.stream_in(stream_id, StreamState::Publishing).is_none() {
+            return;
+        }
+        let kind = match type_id {
+            message::AUDIO => MediaKind::Audio,
+            message::VIDEO => MediaKind::Video,
+            message::DATA_AMF0 => return self.handle_data(stream_id, timestamp, payload),
+            message::DATA_AMF3 => {
+                let payload = without_selector(payload);
+                // An FLV script tag holds AMF0 only, so data with AMF3 values inside cannot be passed on.
+                if amf0::decode_all(&payload).is_ok() {
+                    self.handle_data(stream_id, timestamp, payload);
+                }
+                return;
+            }
+            _ => return,
+        };
+        // librtmp's users send empty tags as a sign of life or at the end.
+        if !payload.is_empty() {
+            self.events.push_back(Event::Media { stream_id, kind, timestamp, payload });
+        }
+    }
+
+    /// RTMP §7.1.2. Data without a name is dropped: it harms nobody, and says nothing.
+    fn handle_data(&mut self, stream_id: u32, timestamp: u32, mut payload: Bytes) {
+        let Some((mut name, length)) = leading_string(&payload) else { return };
+        if name == "@setDataFrame" {
+            payload.advance(length);
+            let Some((inner, _)) = leading_string(&payload) else { return };
+            name = inner;
+        }
+        // Not for players: the one takes metadata back, which no player format can say; the other is a permission that
+        // only Flash Media Server acts on.
+        if name == "@clearDataFrame" || name == "|RtmpSampleAccess" {
+            return;
+        }
+        self.events.push_back(Event::Data { stream_id, name, timestamp, payload });
+    }
+
+    /// RTMP §6.2. Events without meaning for a server, and cut ones, are ignored.
+    fn handle_user_control(&mut self, payload: &[u8]) {
+        let Some((event, data)) = payload.split_first_chunk::<2>() else { return };
+        if u16::from_be_bytes(*event) == message::EVENT_PING_REQUEST
+            && let Some(&time) = data.first_chunk::<4>()
+        {
+            self.send_user_control(message::EVENT_PING_RESPONSE, u32::from_be_bytes(time));
+        }
+    }
+
+    fn handle_command(&mut self, stream_id: u32, body: &[u8]) -> Result<(), ProtocolError> {
+        let position = self.position();
+        let command = Command::parse(body).map_err(|error| match error {
+            CommandError::Amf0(source) => ProtocolError::Amf0 { position, source },
+            CommandError::NoName => {
+                ProtocolError::Command { position, command: String::new(), problem: "no name in the first place" }
+            }
+        })?;
+        if !self.streams.iter().any(|stream| stream.state == StreamState::Publishing) {
+            self.idle_commands += 1;
+            if self.idle_commands > MAX_IDLE_COMMANDS {
+                return Err(ProtocolError::TooManyCommands { position });
+            }
+        }
+        if self.state == State::Opened {
+            return self.handle_connect(&command);
+        }
+        self.handle_connected(stream_id, &command);
+        Ok(())
+    }
+
+    fn handle_connect(&mut self, command: &Command) -> Result<(), ProtocolError> {
+        let refuse = |problem| {
+            let command = command.name.chars().take(MAX_SHOWN_NAME).collect();
+            ProtocolError::Command { position: self.position(), command, problem }
+        };
+        if command.name != "connect" {
+            return Err(refuse("sent before connect"));
+        }
+        let connect = command.connect().ok_or_else(|| refuse("no command object"))?;
+        self.events.push_back(Event::Connect(connect));
+        self.enter(State::Connecting { transaction: command.transaction });
+        Ok(())
+    }
+
+    /// Commands after connect.
+    fn handle_connected(&mut self, stream_id: u32, command: &Command) {
+        let transaction = command.transaction;
+        match command.name.as_str() {
+            "createStream" => match self.create_stream() {
+                Some(id) => self.send_result(transaction, Value::Number(f64::from(id))),
+                None => self.send_error(transaction, "too many streams"),
+            },
+            "publish" if command.argument(0).and_then(Value::as_bool) == Some(false) => self.unpublish(stream_id),
+            "publish" => self.publish(stream_id, command),
+            "play" => self.play(stream_id, command),
+            "play2" => self.send_status(stream_id, "error", "NetStream.Play.Failed", "play2 is not supported"),
+            "closeStream" => self.unpublish(stream_id),
+            "deleteStream" => {
+                if let Some(id) = command.stream_id(0) {
+                    self.unpublish(id);
+                    self.streams.retain(|stream| stream.id != id);
+                }
+            }
+            // Flash Media Server's way to free a name that a broken connection still holds. Names are freed by
+            // themselves here; encoders go on whatever the answer.
+            "releaseStream" => self.send_result(transaction, Value::Undefined),
+            "FCPublish" => {
+                // Flash Media Live Encoder waits for this one.
+                self.send_fc(0, "onFCPublish", "NetStream.Publish.Start", command.text(0));
+                self.send_result(transaction, Value::Undefined);
+            }
+            "FCUnpublish" => {
+                self.send_fc(0, "onFCUnpublish", "NetStream.Unpublish.Success", command.text(0));
+                self.send_result(transaction, Value::Undefined);
+                if let Some(id) = self.published_as(command.text(0)) {
+                    self.unpublish(id);
+                }
+            }
+            "FCSubscribe" => {
+                self.send_fc(0, "onFCSubscribe", "NetStream.Play.Start", command.text(0));
+                self.send_result(transaction, Value::Undefined);
+            }
+            "_checkbw" => self.send_result(transaction, Value::Undefined),
+            // Seconds; 0 for a live stream.
+            "getStreamLength" => self.send_result(transaction, Value::Number(0.0)),
+            // Nothing is played, so nothing can be paused; these want no answer.
+            "pause" | "seek" | "receiveAudio" | "receiveVideo" | "FCUnsubscribe" => {}
+            // Answers to what we never asked.
+            "_result" | "_error" | "onStatus" => {}
+            name => {
+                if transaction != 0.0 {
+                    let name = name.chars().take(MAX_SHOWN_NAME).collect::<String>();
+                    self.send_error(transaction, &format!("unknown command {name}"));
+                }
+            }
+        }
+    }
+
+    /// The lowest free id: encoders that do not read the answer take 1 for granted.
+    fn create_stream(&mut self) -> Option<u32> {
+        let id = (1..=MAX_STREAMS as u32).find(|&id| self.streams.iter().all(|stream| stream.id != id))?;
+        self.streams.push(NetStream { id, name: String::new(), state: StreamState::Idle });
+        Some(id)
+    }
+
+    fn publish(&mut self, stream_id: u32, command: &Command) {
+        let Some(stream) = self.stream_in(stream_id, StreamState::Idle) else {
+            return self.send_status(stream_id, "error", "NetStream.Publish.BadName", NO_STREAM);
+        };
+        let publish = command.publish(stream_id);
+        stream.state = StreamState::PublishAsked;
+        stream.name.clone_from(&publish.name);
+        self.events.push_back(Event::Publish(publish));
+    }
+
+    fn play(&mut self, stream_id: u32, command: &Command) {
+        let Some(stream) = self.stream_in(stream_id, StreamState::Idle) else {
+            return self.send_status(stream_id, "error", "NetStream.Play.Failed", NO_STREAM);
+        };
+        let play = command.play(stream_id);
+        stream.state = StreamState::PlayAsked;
+        stream.name.clone_from(&play.name);
+        self.events.push_back(Event::Play(play));
+    }
+
+    /// The client ended a publish; nothing if there is none on the stream.
+    fn unpublish(&mut self, stream_id: u32) {
+        let Some(stream) = self.stream_in(stream_id, StreamState::Publishing) else { return };
+        stream.state = StreamState::Idle;
+        let description = format!("{} is now unpublished.", stream.name);
+        self.phase_since = self.now;
+        self.events.push_back(Event::Unpublish { stream_id });
+        self.send_status(stream_id, "status", "NetStream.Unpublish.Success", &description);
+    }
+
+    /// FCUnpublish names the stream instead of giving its id, with or without what was appended to it. When there is only
+    /// one publish, it is that one, whatever the name.
+    fn published_as(&self, name: &str) -> Option<u32> {
+        let bare = |name: &str| name.split('?').next().unwrap_or_default().to_owned();
+        let mut publishing = self.streams.iter().filter(|stream| stream.state == StreamState::Publishing);
+        let named = publishing.clone().find(|stream| stream.name == name);
+        let similar = || publishing.clone().find(|stream| bare(&stream.name) == bare(name));
+        let found = named.or_else(similar);
+        let only = publishing.next().filter(|_| publishing.next().is_none());
+        found.or(only).map(|stream| stream.id)
+    }
+
+    fn send_result(&mut self, transaction: f64, value: Value) {
+        // Transaction 0 says that no answer is wanted.
+        if transaction != 0.0 {
+            self.send_command(0, "_result", transaction, &[Value::Null, value]);
+        }
+    }
+
+    fn send_error(&mut self, transaction: f64, description: &str) {
+        let info = Value::Object(info("error", "NetConnection.Call.Failed", description));
+        self.send_command(0, "_error", transaction, &[Value::Null, info]);
+    }
+
+    fn send_fc(&mut self, stream_id: u32, name: &str, code: &str, description: &str) {
+        let info = Value::Object(info("status", code, description));
+        self.send_command(stream_id, name, 0.0, &[Value::Null, info]);
+    }
+
+    /// The number at the start of a control message.
+    fn number(&self, message: &Message, name: &'static str) -> Result<u32, ProtocolError> {
+        match message.payload.first_chunk::<4>() {
+            Some(&bytes) => Ok(u32::from_be_bytes(bytes)),
+            None => Err(self.bad_control(name, "less than 4 bytes")),
+        }
+    }
+
+    fn bad_control(&self, message: &'static str, problem: &'static str) -> ProtocolError {
+        ProtocolError::Control { position: self.position(), message, problem }
+    }
+}
+
+/// The answer to publish and play on a stream that cannot take it.
+const NO_STREAM: &str = "no such message stream, or it is in use";
+
+/// The string at the start of AMF0, and how many bytes it takes.
+fn leading_string(payload: &[u8]) -> Option<(String, usize)> {
+    // Not worth decoding an object to find that it is no string.
+    const STRING_MARKER: u8 = 2;
+    let mut rest = payload;
+    match payload.first() {
+        Some(&STRING_MARKER) => match amf0::decode(&mut rest) {
+            Ok(Value::String(name)) => Some((name, payload.len() - rest.len())),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+/// E-RTMP, "Important AMF3-encoded Historical Specification Clarification": types 15 and 17 start with a format
+/// selector, and 0 is AMF0. Some encoders leave it out; a name (marker 2) cannot be mistaken for it.
+fn without_selector(mut payload: Bytes) -> Bytes {
+    if payload.first() == Some(&0) {
+        payload.advance(1);
+    }
+    payload
+}

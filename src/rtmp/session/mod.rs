@@ -1,0 +1,441 @@
+//! The server session: messages in, events and replies out.
+
+mod dialogue;
+#[cfg(test)]
+mod replay;
+#[cfg(test)]
+mod tests;
+
+use super::chunk::{Decoder, Encoder};
+use super::command::{body, connect_result, info};
+use super::error::{Phase, ProtocolError};
+use super::event::{Event, Reject};
+use super::handshake::Handshake;
+use super::limits::{
+    CONNECT_TIMEOUT, HANDSHAKE_TIMEOUT, MAX_HELD_INPUT_BYTES, MAX_OUT_CHUNK_SIZE, MAX_OUTPUT_BYTES, MAX_PENDING_EVENTS,
+    MIN_READ_BYTES, PUBLISH_TIMEOUT, READ_BYTES,
+};
+use super::amf0::Value;
+use super::message::{self, Aggregate};
+use bytes::{Bytes, BytesMut};
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+/// What a [`ServerSession`] needs to be told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SessionConfig {
+    /// The chunk size that we announce and send with, in bytes. Default 60,000: a reply or an audio frame is one chunk, and
+    /// most video frames are a few. Clamped to 1..=16,777,215.
+    pub chunk_size: u32,
+    /// After how many bytes the peer is asked to acknowledge, and after how many we do as long as the peer has not said.
+    /// Default 2,500,000, which is what Flash Media Server uses.
+    pub window_ack_size: u32,
+    /// Name and version of the server, told in the answer to connect.
+    pub server: String,
+}
+
+impl Default for SessionConfig {
+    fn default() -> Self {
+        SessionConfig {
+            chunk_size: 60_000,
+            window_ack_size: 2_500_000,
+            server: concat!("pingora-live/", env!("CARGO_PKG_VERSION")).to_owned(),
+        }
+    }
+}
+
+/// The chunk stream of protocol and user control messages (RTMP §5.4).
+const CSID_CONTROL: u32 = 2;
+/// The chunk stream of commands of the connection.
+const CSID_COMMAND: u32 = 3;
+/// The chunk stream of commands of a message stream.
+const CSID_STREAM: u32 = 5;
+/// RTMP §5.4.5: the limit type "dynamic".
+const LIMIT_DYNAMIC: u8 = 2;
+
+/// Where the connection is.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum State {
+    Handshake,
+    /// Waits for connect.
+    Opened,
+    /// [`Event::Connect`] waits for its answer.
+    Connecting { transaction: f64 },
+    Connected,
+    /// connect was rejected, or the session failed. Input is dropped.
+    Closed,
+}
+
+/// A message stream (RTMP §7.2.1.3).
+#[derive(Debug)]
+struct NetStream {
+    id: u32,
+    /// The name of the publish or play.
+    name: String,
+    state: StreamState,
+}
+
+/// What a message stream is used for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum StreamState {
+    Idle,
+    /// [`Event::Publish`] waits for its answer.
+    PublishAsked,
+    Publishing,
+    /// [`Event::Play`] waits for its answer.
+    PlayAsked,
+}
+
+/// One RTMP connection, server side. See the [module](super) for how to drive it.
+#[derive(Debug)]
+pub struct ServerSession {
+    config: SessionConfig,
+    /// The time of the last call that brought one.
+    now: Instant,
+    /// When the phase began that [`Self::deadline`] is about.
+    phase_since: Instant,
+    state: State,
+    input: BytesMut,
+    handshake: Handshake,
+    decoder: Decoder,
+    /// What is left of an aggregate message; comes before the input.
+    aggregate: Option<Aggregate>,
+    encoder: Encoder,
+    output: BytesMut,
+    events: VecDeque<Event>,
+    streams: Vec<NetStream>,
+    /// Commands since the last publish.
+    idle_commands: u32,
+    /// After how many bytes we acknowledge.
+    ack_window: u64,
+    /// [`Self::bytes_received`] at the last acknowledgement.
+    acknowledged: u64,
+    /// What the peer was last told to acknowledge after.
+    announced_window: u32,
+    /// Input that came after the end of the session.
+    dropped: u64,
+    failure: Option<ProtocolError>,
+}
+
+impl ServerSession {
+    /// A session for a connection that was just accepted.
+    pub fn new(config: SessionConfig, now: Instant) -> Self {
+        ServerSession {
+            now,
+            phase_since: now,
+            state: State::Handshake,
+            input: BytesMut::new(),
+            handshake: Handshake::new(),
+            decoder: Decoder::new(),
+            aggregate: None,
+            encoder: Encoder::new(),
+            output: BytesMut::new(),
+            events: VecDeque::new(),
+            streams: Vec::new(),
+            idle_commands: 0,
+            ack_window: u64::from(config.window_ack_size.max(1)),
+            acknowledged: 0,
+            announced_window: config.window_ack_size,
+            dropped: 0,
+            failure: None,
+            config,
+        }
+    }
+
+    /// Where to append what was received, with room for a read of at least [`MIN_READ_BYTES`]. Only append.
+    pub fn input(&mut self) -> &mut BytesMut {
+        if self.input.capacity() - self.input.len() < MIN_READ_BYTES {
+            self.input.reserve(READ_BYTES);
+        }
+        &mut self.input
+    }
+
+    /// Decodes what was appended to [`input`](Self::input), as far as it goes.
+    ///
+    /// # Errors
+    /// Whatever ends the session; the same again when called again.
+    pub fn handle_input(&mut self, now: Instant) -> Result<(), ProtocolError> {
+        self.now = now;
+        if self.failure.is_some() {
+            self.drop_input();
+        }
+        self.pump();
+        match &self.failure {
+            Some(error) => Err(error.clone()),
+            None => Ok(()),
+        }
+    }
+
+    /// The next event, in the order in which things happened. Decodes more input when there is some left; an error found
+    /// then is returned by the next `handle_…` call, for which [`deadline`](Self::deadline) is now.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        if self.events.is_empty() {
+            self.pump();
+        }
+        self.events.pop_front()
+    }
+
+    /// Bytes to send. What is polled no longer counts against [`MAX_OUTPUT_BYTES`], so poll only what can be sent.
+    pub fn poll_output(&mut self) -> Option<Bytes> {
+        (!self.output.is_empty()).then(|| self.output.split().freeze())
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) is due; nothing while the peer publishes, or while an event waits for
+    /// its answer.
+    pub fn deadline(&self) -> Option<Instant> {
+        if self.failure.is_some() {
+            return Some(self.now);
+        }
+        self.phase().map(|(_, limit)| self.phase_since + limit)
+    }
+
+    /// To be called at the [`deadline`](Self::deadline); does nothing before.
+    ///
+    /// # Errors
+    /// [`ProtocolError::TimedOut`], or what [`handle_input`](Self::handle_input) would return.
+    pub fn handle_timeout(&mut self, now: Instant) -> Result<(), ProtocolError> {
+        self.now = now;
+        if self.failure.is_none()
+            && let Some((phase, after)) = self.phase()
+            && now >= self.phase_since + after
+        {
+            self.fail(ProtocolError::TimedOut { phase, after });
+        }
+        match &self.failure {
+            Some(error) => Err(error.clone()),
+            None => Ok(()),
+        }
+    }
+
+    /// Answers [`Event::Connect`] with `NetConnection.Connect.Success`.
+    pub fn accept_connect(&mut self) {
+        let State::Connecting { transaction } = self.state else { return };
+        let window = self.config.window_ack_size;
+        let [a, b, c, d] = window.to_be_bytes();
+        self.send(CSID_CONTROL, message::WINDOW_ACK_SIZE, 0, &window.to_be_bytes());
+        self.send(CSID_CONTROL, message::SET_PEER_BANDWIDTH, 0, &[a, b, c, d, LIMIT_DYNAMIC]);
+        self.announced_window = window;
+        // RTMP §7.2.1.1 figure: stream 0 begins once the connection is accepted.
+        self.send_user_control(message::EVENT_STREAM_BEGIN, 0);
+        let chunk_size = self.config.chunk_size.clamp(1, MAX_OUT_CHUNK_SIZE);
+        self.send(CSID_CONTROL, message::SET_CHUNK_SIZE, 0, &chunk_size.to_be_bytes());
+        self.encoder.set_chunk_size(chunk_size);
+        let result = connect_result(transaction, &self.config.server);
+        self.send(CSID_COMMAND, message::COMMAND_AMF0, 0, &result);
+        // Flash Media Live Encoder waits for this one.
+        self.send_command(0, "onBWDone", 0.0, &[Value::Null]);
+        self.enter(State::Connected);
+    }
+
+    /// Answers [`Event::Connect`] with `NetConnection.Connect.Rejected`. The driver sends the output and closes.
+    pub fn reject_connect(&mut self, description: &str) {
+        let State::Connecting { transaction } = self.state else { return };
+        let info = Value::Object(info("error", "NetConnection.Connect.Rejected", description));
+        self.send_command(0, "_error", transaction, &[Value::Null, info]);
+        self.enter(State::Closed);
+    }
+
+    /// Answers [`Event::Publish`] with `NetStream.Publish.Start`; media follows.
+    pub fn accept_publish(&mut self, stream_id: u32) {
+        let Some(stream) = self.stream_in(stream_id, StreamState::PublishAsked) else { return };
+        stream.state = StreamState::Publishing;
+        let description = format!("{} is now published.", stream.name);
+        self.send_user_control(message::EVENT_STREAM_BEGIN, stream_id);
+        self.send_status(stream_id, "status", "NetStream.Publish.Start", &description);
+        self.idle_commands = 0;
+    }
+
+    /// Answers [`Event::Publish`] with an error. The client may try again with another name, or be disconnected.
+    pub fn reject_publish(&mut self, stream_id: u32, reject: &Reject) {
+        let Some(stream) = self.stream_in(stream_id, StreamState::PublishAsked) else { return };
+        stream.state = StreamState::Idle;
+        self.send_status(stream_id, "error", reject.code, &reject.description);
+        self.phase_since = self.now;
+    }
+
+    /// Answers [`Event::Play`] with an error.
+    pub fn reject_play(&mut self, stream_id: u32, reject: &Reject) {
+        let Some(stream) = self.stream_in(stream_id, StreamState::PlayAsked) else { return };
+        stream.state = StreamState::Idle;
+        self.send_status(stream_id, "error", reject.code, &reject.description);
+        self.phase_since = self.now;
+    }
+
+    /// Ends an accepted publish from the server's side (kicked, idle, shutdown). The driver sends the output and closes.
+    /// What the client still sends on the stream is dropped.
+    pub fn end_publish(&mut self, stream_id: u32, reject: &Reject) {
+        let Some(stream) = self.stream_in(stream_id, StreamState::Publishing) else { return };
+        stream.state = StreamState::Idle;
+        self.events.retain(|event| {
+            !matches!(event, Event::Media { stream_id: id, .. } | Event::Data { stream_id: id, .. } if *id == stream_id)
+        });
+        self.send_status(stream_id, "error", reject.code, &reject.description);
+        self.phase_since = self.now;
+    }
+
+    /// Bytes appended to [`input`](Self::input) since the start of the connection.
+    pub fn bytes_received(&self) -> u64 {
+        self.position() + self.dropped + self.input.len() as u64
+    }
+
+    /// Bytes of the connection that are decoded: where the next chunk starts.
+    pub fn position(&self) -> u64 {
+        self.handshake.consumed() + self.decoder.consumed()
+    }
+
+    /// What is waited for with a deadline, and for how long.
+    fn phase(&self) -> Option<(Phase, Duration)> {
+        match self.state {
+            State::Handshake => Some((Phase::Handshake, HANDSHAKE_TIMEOUT)),
+            State::Opened => Some((Phase::Connect, CONNECT_TIMEOUT)),
+            State::Connecting { .. } | State::Closed => None,
+            State::Connected => {
+                let idle = self.streams.iter().all(|stream| stream.state == StreamState::Idle);
+                idle.then_some((Phase::Publish, PUBLISH_TIMEOUT))
+            }
+        }
+    }
+
+    fn enter(&mut self, state: State) {
+        self.state = state;
+        self.phase_since = self.now;
+    }
+
+    /// An event that the driver has not answered.
+    fn holds(&self) -> bool {
+        matches!(self.state, State::Connecting { .. })
+            || self
+                .streams
+                .iter()
+                .any(|stream| matches!(stream.state, StreamState::PublishAsked | StreamState::PlayAsked))
+    }
+
+    /// Decodes until the input is used up, the events are enough, or an answer is waited for.
+    fn pump(&mut self) {
+        while self.failure.is_none() && self.events.len() < MAX_PENDING_EVENTS {
+            if self.holds() {
+                if self.input.len() > MAX_HELD_INPUT_BYTES {
+                    self.fail(ProtocolError::HeldInputOverflow { position: self.position() });
+                }
+                break;
+            }
+            match self.step() {
+                Ok(true) if self.output.len() > MAX_OUTPUT_BYTES => {
+                    // A last reply would only wait behind the others.
+                    self.state = State::Closed;
+                    self.fail(ProtocolError::OutputOverflow { position: self.position() });
+                }
+                Ok(true) => {}
+                Ok(false) => break,
+                Err(error) => self.fail(error),
+            }
+        }
+        self.acknowledge();
+    }
+
+    /// Decodes one thing. False when there is not enough input for it.
+    fn step(&mut self) -> Result<bool, ProtocolError> {
+        if let Some(aggregate) = &mut self.aggregate {
+            match aggregate.next() {
+                Ok(Some(inner)) => self.handle_inner(inner),
+                Ok(None) => self.aggregate = None,
+                Err(end) => {
+                    let position = self.position();
+                    return Err(ProtocolError::Aggregate { position, offset: end.offset, reading: end.reading });
+                }
+            }
+            return Ok(true);
+        }
+        match self.state {
+            State::Handshake => {
+                if !self.handshake.advance(&mut self.input, &mut self.output)? {
+                    return Ok(false);
+                }
+                self.enter(State::Opened);
+                Ok(true)
+            }
+            State::Closed => {
+                self.drop_input();
+                Ok(false)
+            }
+            State::Opened | State::Connecting { .. } | State::Connected => {
+                let decoded = self.decoder.decode(&mut self.input);
+                let position = self.position();
+                match decoded.map_err(|source| ProtocolError::Chunk { position, source })? {
+                    Some(message) => self.handle_message(message).map(|()| true),
+                    None => Ok(false),
+                }
+            }
+        }
+    }
+
+    /// Ends the session with an error, and tells the peer if it can understand.
+    fn fail(&mut self, error: ProtocolError) {
+        match (&self.state, &error) {
+            (State::Handshake, ProtocolError::NotRtmp { guess: super::Guess::Http, .. }) => {
+                self.output.extend_from_slice(HTTP_ANSWER);
+            }
+            (State::Handshake | State::Closed, _) => {}
+            (State::Opened | State::Connecting { .. }, _) => {
+                let info = Value::Object(info("error", "NetConnection.Connect.Failed", &error.to_string()));
+                self.send_command(0, "_error", CONNECT_TRANSACTION, &[Value::Null, info]);
+            }
+            (State::Connected, ProtocolError::TimedOut { .. }) => {
+                self.send_status(0, "error", "NetConnection.Connect.IdleTimeOut", &error.to_string());
+            }
+            (State::Connected, _) => {
+                self.send_status(0, "error", "NetConnection.Connect.Closed", &error.to_string());
+            }
+        }
+        self.aggregate = None;
+        self.drop_input();
+        self.state = State::Closed;
+        self.failure = Some(error);
+    }
+
+    fn drop_input(&mut self) {
+        self.dropped += self.input.len() as u64;
+        self.input.clear();
+    }
+
+    /// RTMP §5.4.3: an acknowledgement whenever a window is full. At most one for each call, so that a tiny window
+    /// cannot make us send more than we receive.
+    fn acknowledge(&mut self) {
+        let received = self.bytes_received();
+        if self.state == State::Connected && received - self.acknowledged >= self.ack_window {
+            self.acknowledged = received;
+            // The sequence number wraps at 2^32.
+            self.send(CSID_CONTROL, message::ACKNOWLEDGEMENT, 0, &(received as u32).to_be_bytes());
+        }
+    }
+
+    fn stream_in(&mut self, id: u32, state: StreamState) -> Option<&mut NetStream> {
+        self.streams.iter_mut().find(|stream| stream.id == id && stream.state == state)
+    }
+
+    fn send(&mut self, csid: u32, type_id: u8, stream_id: u32, payload: &[u8]) {
+        self.encoder.encode(csid, type_id, stream_id, 0, payload, &mut self.output);
+    }
+
+    fn send_user_control(&mut self, event: u16, value: u32) {
+        self.send(CSID_CONTROL, message::USER_CONTROL, 0, &message::user_control(event, value));
+    }
+
+    fn send_command(&mut self, stream_id: u32, name: &str, transaction: f64, values: &[Value]) {
+        let csid = if stream_id == 0 { CSID_COMMAND } else { CSID_STREAM };
+        self.send(csid, message::COMMAND_AMF0, stream_id, &body(name, transaction, values));
+    }
+
+    /// onStatus (RTMP §7.2.2).
+    fn send_status(&mut self, stream_id: u32, level: &str, code: &str, description: &str) {
+        let info = Value::Object(info(level, code, description));
+        self.send_command(stream_id, "onStatus", 0.0, &[Value::Null, info]);
+    }
+}
+
+/// The transaction of connect (RTMP §7.2.1.1: always 1), for errors before one was read.
+const CONNECT_TRANSACTION: f64 = 1.0;
+
+/// For who opens the RTMP port in a browser.
+const HTTP_ANSWER: &[u8] = b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nContent-Length: 24\r\n\
+    Connection: close\r\n\r\nThis port speaks RTMP.\r\n";

@@ -1,0 +1,380 @@
+//! The wiring: configuration in, a pingora server with its listeners out. Nothing else puts the rooms together.
+
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::IntoRawFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use parking_lot::Mutex;
+use pingora::apps::{HttpServerOptions, ServerApp};
+use pingora::listeners::tls::TlsSettings;
+use pingora::listeners::{ALPN, L4BufferSettings, ListenerConfig, TcpSocketOptions};
+use pingora::protocols::http::v2::server::{H2Options, default_h2_options};
+use pingora::proxy::http_proxy;
+use pingora::server::configuration::{Opt, ServerConf};
+use pingora::server::{ListenFds, Server, ShutdownSignal, ShutdownSignalWatch, ShutdownWatch};
+use pingora::services::Service as PingoraService;
+use pingora::services::listening::Service;
+use socket2::{Domain, Protocol as SocketProtocol, Socket, Type};
+use thiserror::Error;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing::{error, info};
+
+use crate::config::{self, Config};
+use crate::play::{HeaderDeadline, Live, LiveProxy};
+use crate::rtmp_listener::RtmpApp;
+use crate::tls::{CertError, CertSource, CertStore};
+
+/// Read buffer of a player's connection in bytes: a request header fits; pingora's default of 64 KiB would be most of what a
+/// player costs.
+const HTTP_READ_BUFFER: usize = 2 * 1024;
+/// Read buffer of a publisher's connection in bytes. Larger reads go around it, into the session's own buffer.
+const RTMP_READ_BUFFER: usize = 4 * 1024;
+/// Write buffer in bytes: gathers small writes into a segment.
+const WRITE_BUFFER: usize = 1460;
+/// An HTTP/2 connection without streams is closed after this.
+const H2_IDLE: Duration = Duration::from_secs(60);
+/// Connections that may wait to be accepted; the kernel caps it at `net.core.somaxconn`.
+const BACKLOG: i32 = 4096;
+/// After the last player and publisher are gone, HTTP/2 connections have this long to send what they hold.
+const LINGER: Duration = Duration::from_millis(200);
+/// How long a shutdown waits for players and publishers when `grace_period_seconds` is not set: pingora's own default.
+const DEFAULT_GRACE: Duration = Duration::from_secs(300);
+
+/// Why the server cannot start.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// pingora's own keys.
+    #[error("pingora does not take its part of the configuration: {0}")]
+    Server(String),
+    /// A certificate.
+    #[error(transparent)]
+    Cert(#[from] CertError),
+    /// An address.
+    #[error("cannot listen on {address} ({protocol}): {source}")]
+    Bind {
+        /// What the address is for.
+        protocol: &'static str,
+        /// Which.
+        address: SocketAddr,
+        /// Why.
+        source: std::io::Error,
+    },
+}
+
+/// A listener that is bound.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listening {
+    /// `rtmp`, `rtmps`, `http` or `https`.
+    pub protocol: &'static str,
+    /// The address; with the real port where the configuration says 0.
+    pub address: SocketAddr,
+}
+
+/// A server that is ready to run.
+pub struct Assembled {
+    /// pingora's server, with all services added.
+    pub server: Server,
+    /// The door to the streams.
+    pub live: Live,
+    /// Where it listens.
+    pub listening: Vec<Listening>,
+    certs: Vec<Arc<CertStore>>,
+    grace: Duration,
+}
+
+/// Puts a server together and binds its addresses. `opt`: pingora's command line (`upgrade`, `daemon`).
+///
+/// # Errors
+/// [`StartError`]; nothing is left bound then.
+pub fn assemble(config: &Config, opt: Opt) -> Result<Assembled, StartError> {
+    let live_config = &config.live;
+    let mut conf = ServerConf::from_yaml(&config.server_yaml()).map_err(|e| StartError::Server(e.to_string()))?;
+    conf.merge_with_opt(&opt);
+    let grace = conf.grace_period_seconds.map_or(DEFAULT_GRACE, Duration::from_secs);
+    let upgrade = opt.upgrade;
+    let mut server = Server::new_with_opt_and_conf(opt, conf);
+    let live = Live::new(live_config.clone());
+    let mut binder = Binder {
+        config: live_config,
+        upgrade,
+        listening: Vec::new(),
+    };
+    let mut certs = Vec::new();
+
+    let mut rtmp = Service::new("rtmp".to_owned(), RtmpApp::new(live.clone()));
+    let mut rtmp_sockets = Sockets::default();
+    for address in &live_config.rtmp.listen {
+        let key = binder.bind("rtmp", *address, &mut rtmp_sockets)?;
+        rtmp.add_listener(listener(key, *address, live_config, RTMP_READ_BUFFER));
+    }
+    if let Some(tls) = &live_config.rtmp.tls {
+        let store = CertStore::load(vec![CertSource::from(tls)])?;
+        certs.push(Arc::clone(&store));
+        for address in &tls.listen {
+            let key = binder.bind("rtmps", *address, &mut rtmp_sockets)?;
+            let endpoint = listener(key, *address, live_config, RTMP_READ_BUFFER);
+            rtmp.add_listener(endpoint.tls(tls_settings(&store, ALPN::H1)?));
+        }
+    }
+    server.add_service(WithSockets::new(rtmp, rtmp_sockets));
+
+    let mut proxy = http_proxy(&server.configuration, LiveProxy::new(live.clone()));
+    proxy.server_options = Some(http_options(&live_config.http));
+    proxy.h2_options = Some(h2_options(&live_config.limits));
+    let mut http = Service::new("http".to_owned(), HeaderDeadline::new(proxy));
+    let mut http_sockets = Sockets::default();
+    for address in &live_config.http.listen {
+        let key = binder.bind("http", *address, &mut http_sockets)?;
+        http.add_listener(listener(key, *address, live_config, HTTP_READ_BUFFER));
+    }
+    if let Some(https) = &live_config.https {
+        let store = CertStore::load(https.certs.iter().map(CertSource::from).collect())?;
+        certs.push(Arc::clone(&store));
+        let alpn = if https.http2 { ALPN::H2H1 } else { ALPN::H1 };
+        for address in &https.listen {
+            let key = binder.bind("https", *address, &mut http_sockets)?;
+            let endpoint = listener(key, *address, live_config, HTTP_READ_BUFFER);
+            http.add_listener(endpoint.tls(tls_settings(&store, alpn.clone())?));
+        }
+    }
+    server.add_service(WithSockets::new(http, http_sockets));
+
+    Ok(Assembled {
+        server,
+        live,
+        listening: binder.listening,
+        certs,
+        grace,
+    })
+}
+
+impl Assembled {
+    /// Runs until a signal ends it: SIGTERM lets players and publishers end properly, SIGINT does not, SIGQUIT hands the
+    /// listening sockets to a process started with `--upgrade`, SIGHUP reads the certificates again.
+    pub fn run(mut self) {
+        self.server.bootstrap();
+        let signals = Signals {
+            live: self.live,
+            certs: self.certs,
+            grace: self.grace,
+        };
+        self.server.run(pingora::server::RunArgs {
+            shutdown_signal: Box::new(signals),
+        });
+    }
+}
+
+fn http_options(http: &config::Http) -> HttpServerOptions {
+    let mut options = HttpServerOptions::default();
+    options.h2c = http.h2c;
+    options.h2_idle_timeout = Some(H2_IDLE);
+    options
+}
+
+fn h2_options(limits: &config::Limits) -> H2Options {
+    let mut options = default_h2_options();
+    // What h2 may queue for one stream is part of what is held for one player.
+    options.max_send_buffer_size(usize::try_from(limits.send_buffer).unwrap_or(usize::MAX));
+    options
+}
+
+fn tls_settings(store: &Arc<CertStore>, alpn: ALPN) -> Result<TlsSettings, StartError> {
+    // The paths are not read: the resolver replaces them.
+    let mut settings = TlsSettings::intermediate("", "").map_err(|e| StartError::Server(e.to_string()))?;
+    settings.set_cert_resolver(Arc::clone(store) as Arc<_>);
+    settings.set_alpn(alpn);
+    Ok(settings)
+}
+
+fn listener(key: String, address: SocketAddr, live: &config::Live, read_buffer: usize) -> ListenerConfig {
+    let mut options = TcpSocketOptions::default();
+    // Applied only if pingora binds the address itself, after an upgrade that did not hand it over.
+    options.ipv6_only = live.ipv6_only(address).then_some(true);
+    ListenerConfig::tcp(key)
+        .tcp_socket_options(options)
+        .l4_buffer(L4BufferSettings::new(read_buffer, WRITE_BUFFER))
+}
+
+/// Binds addresses before pingora does, so that a port that is taken is an exit code and not a panic after 30 tries, and port 0 is
+/// known.
+struct Binder<'a> {
+    config: &'a config::Live,
+    /// The sockets will come from the running process.
+    upgrade: bool,
+    listening: Vec<Listening>,
+}
+
+impl Binder<'_> {
+    /// Returns the name under which pingora finds the socket.
+    fn bind(&mut self, protocol: &'static str, address: SocketAddr, sockets: &mut Sockets) -> Result<String, StartError> {
+        let bound = if self.upgrade {
+            address
+        } else {
+            let socket = listen(address, self.config.ipv6_only(address)).map_err(|source| StartError::Bind {
+                protocol,
+                address,
+                source,
+            })?;
+            let bound = socket.local_addr().unwrap_or(address);
+            sockets.0.push((bound.to_string(), socket));
+            bound
+        };
+        self.listening.push(Listening {
+            protocol,
+            address: bound,
+        });
+        Ok(bound.to_string())
+    }
+}
+
+fn listen(address: SocketAddr, ipv6_only: bool) -> std::io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(SocketProtocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(ipv6_only)?;
+    }
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    socket.set_nonblocking(true)?;
+    Ok(socket.into())
+}
+
+/// Bound sockets by the names under which pingora looks for them.
+#[derive(Default)]
+struct Sockets(Vec<(String, TcpListener)>);
+
+/// A service that finds its sockets bound already.
+struct WithSockets<A> {
+    service: Service<A>,
+    /// Taken at the start. A service trait object must be `Sync`.
+    sockets: Mutex<Sockets>,
+}
+
+impl<A> WithSockets<A> {
+    fn new(service: Service<A>, sockets: Sockets) -> Self {
+        Self {
+            service,
+            sockets: Mutex::new(sockets),
+        }
+    }
+}
+
+#[async_trait]
+impl<A: ServerApp + Send + Sync + 'static> PingoraService for WithSockets<A> {
+    async fn start_service(&mut self, fds: Option<ListenFds>, shutdown: ShutdownWatch, listeners_per_fd: usize) {
+        if let Some(fds) = &fds {
+            let mut fds = fds.lock();
+            for (key, socket) in self.sockets.lock().0.drain(..) {
+                if fds.get(&key).is_none() {
+                    fds.add(key, socket.into_raw_fd());
+                }
+            }
+        }
+        PingoraService::start_service(&mut self.service, fds, shutdown, listeners_per_fd).await;
+    }
+
+    fn name(&self) -> &str {
+        PingoraService::name(&self.service)
+    }
+
+    fn threads(&self) -> Option<usize> {
+        PingoraService::threads(&self.service)
+    }
+
+    fn listen_addresses(&self) -> Option<Vec<String>> {
+        PingoraService::listen_addresses(&self.service)
+    }
+}
+
+/// Ends the server when a signal says so.
+struct Signals {
+    live: Live,
+    certs: Vec<Arc<CertStore>>,
+    grace: Duration,
+}
+
+#[async_trait]
+impl ShutdownSignalWatch for Signals {
+    async fn recv(&self) -> ShutdownSignal {
+        let install = |kind| signal(kind).map_err(|error| error!(%error, "cannot watch for a signal"));
+        let (Ok(mut quit), Ok(mut term), Ok(mut int), Ok(mut hup)) = (
+            install(SignalKind::quit()),
+            install(SignalKind::terminate()),
+            install(SignalKind::interrupt()),
+            install(SignalKind::hangup()),
+        ) else {
+            return ShutdownSignal::FastShutdown;
+        };
+        loop {
+            tokio::select! {
+                _ = quit.recv() => return ShutdownSignal::GracefulUpgrade,
+                _ = int.recv() => return ShutdownSignal::FastShutdown,
+                _ = hup.recv() => self.reload(),
+                _ = term.recv() => {
+                    info!(connections = self.live.connections(), "shutting down");
+                    tokio::select! {
+                        // pingora's own grace period sleeps to its end even when nobody is left, so players are seen off here.
+                        () = self.live.shutdown(self.grace) => {}
+                        // Whoever asks twice is in a hurry.
+                        _ = term.recv() => {}
+                        _ = int.recv() => {}
+                    }
+                    tokio::time::sleep(LINGER).await;
+                    return ShutdownSignal::FastShutdown;
+                }
+            }
+        }
+    }
+}
+
+impl Signals {
+    fn reload(&self) {
+        for store in &self.certs {
+            match store.reload() {
+                Ok(()) => info!("certificates read again"),
+                Err(error) => error!(%error, "the certificates were not changed"),
+            }
+        }
+    }
+}
+
+/// What `-t` checks beyond the file itself: that pingora takes its keys and the certificates can be served.
+///
+/// # Errors
+/// [`StartError`].
+pub fn check(config: &Config) -> Result<(), StartError> {
+    ServerConf::from_yaml(&config.server_yaml()).map_err(|e| StartError::Server(e.to_string()))?;
+    if let Some(tls) = &config.live.rtmp.tls {
+        CertStore::load(vec![CertSource::from(tls)])?;
+    }
+    if let Some(https) = &config.live.https {
+        CertStore::load(https.certs.iter().map(CertSource::from).collect())?;
+    }
+    Ok(())
+}
+
+/// Raises the soft limit of open files to the hard one, which is returned.
+///
+/// # Errors
+/// What the kernel says.
+#[allow(unsafe_code)]
+pub fn raise_open_files() -> std::io::Result<u64> {
+    let mut limit = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
+    // SAFETY: both calls are given a valid, exclusive pointer to an rlimit.
+    unsafe {
+        if libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) != 0 {
+            return Err(std::io::Error::last_os_error());
+        }
+        limit.rlim_cur = limit.rlim_max;
+        if libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) != 0 {
+            return Err(std::io::Error::last_os_error());
+        }
+    }
+    Ok(limit.rlim_max)
+}

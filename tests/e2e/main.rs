@@ -1,0 +1,27 @@
+//! End to end: the server as a process, with real publishers, players and browsers. One binary, one module a subject.
+
+mod browser;
+mod cli;
+mod codecs;
+mod flv;
+mod hostile;
+mod http;
+mod hub;
+mod load;
+mod publish;
+mod reconnect;
+mod shutdown;
+mod slow;
+#[path = "../support/mod.rs"]
+mod support;
+mod time;
+mod tls;
+mod vhosts;
+
+/// YAML: players wait long for a stream, and are let go a second after its publisher left.
+const SHORT: &str = "
+vhosts:
+  __defaultVhost__:
+    play: { wait: 20s }
+    publish: { republish_wait: 1s }
+";
