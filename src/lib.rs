@@ -7,6 +7,7 @@ pub mod demo;
 pub mod hub;
 pub mod media;
 pub mod mux;
+pub mod observe;
 pub mod play;
 pub mod rtmp;
 #[path = "rtmp/listener.rs"]
@@ -15,4 +16,4 @@ pub mod service;
 pub mod tls;
 mod vhost;
 
-pub use play::{Handled, HeaderDeadline, Live, LiveProxy};
+pub use play::{Handled, HttpConnections, Live, LiveProxy};

@@ -22,7 +22,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tracing::{error, info};
 
 use crate::config::{self, Config};
-use crate::play::{HeaderDeadline, Live, LiveProxy};
+use crate::play::{Live, LiveProxy};
 use crate::rtmp_listener::RtmpApp;
 use crate::tls::{CertError, CertSource, CertStore};
 
@@ -124,7 +124,7 @@ pub fn assemble(config: &Config, opt: Opt) -> Result<Assembled, StartError> {
     let mut proxy = http_proxy(&server.configuration, LiveProxy::new(live.clone()));
     proxy.server_options = Some(http_options(&live_config.http));
     proxy.h2_options = Some(h2_options(&live_config.limits));
-    let mut http = Service::new("http".to_owned(), HeaderDeadline::new(proxy));
+    let mut http = Service::new("http".to_owned(), live.connections_for(proxy));
     let mut http_sockets = Sockets::default();
     for address in &live_config.http.listen {
         let key = binder.bind("http", *address, &mut http_sockets)?;

@@ -7,7 +7,11 @@ use super::schema::{Context, Variable, environment_origin, overlay_section};
 use super::{ENVIRONMENT_PREFIX, print, server};
 
 /// Sets the keys that the variables name, and reports variables that name none.
-pub(super) fn overlay(live: &mut Live, variables: impl Iterator<Item = (String, String)>, cx: &mut Context) {
+pub(super) fn overlay(
+    live: &mut Live,
+    variables: impl Iterator<Item = (String, String)>,
+    cx: &mut Context,
+) {
     let prefix = ENVIRONMENT_PREFIX.trim_end_matches('_');
     let mut variables: Vec<_> = variables
         .filter(|(name, text)| name.starts_with(ENVIRONMENT_PREFIX) && !is_service_link(name, text))
@@ -31,7 +35,11 @@ fn is_service_link(name: &str, text: &str) -> bool {
     if name.ends_with("_SERVICE_HOST") || name.contains("_SERVICE_PORT") {
         return true;
     }
-    let is_url = || ["tcp://", "udp://", "sctp://"].iter().any(|scheme| text.starts_with(scheme));
+    let is_url = || {
+        ["tcp://", "udp://", "sctp://"]
+            .iter()
+            .any(|scheme| text.starts_with(scheme))
+    };
     if name.ends_with("_PORT") && is_url() {
         return true;
     }
@@ -39,17 +47,25 @@ fn is_service_link(name: &str, text: &str) -> bool {
         return false;
     };
     let mut parts = after.split('_');
-    let port = parts.next().is_some_and(|part| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit()));
-    port && parts.next().is_some_and(|part| matches!(part, "TCP" | "UDP" | "SCTP"))
+    let port = parts
+        .next()
+        .is_some_and(|part| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit()));
+    port && parts
+        .next()
+        .is_some_and(|part| matches!(part, "TCP" | "UDP" | "SCTP"))
 }
 
 fn hint(name: &str) -> String {
     let keys = print::documented_keys();
-    let known = keys.iter().map(|key| key.environment.as_str()).filter(|name| !name.is_empty());
+    // Compared without what all names share, or each would be near to each.
+    let name = name.strip_prefix(ENVIRONMENT_PREFIX).unwrap_or(name);
+    let known = keys
+        .iter()
+        .filter_map(|key| key.environment.strip_prefix(ENVIRONMENT_PREFIX));
     if let Some(near) = hints::nearest(name, known) {
-        return format!("did you mean {near}?");
+        return format!("did you mean {ENVIRONMENT_PREFIX}{near}?");
     }
-    let key = name.strip_prefix(ENVIRONMENT_PREFIX).unwrap_or(name).to_ascii_lowercase();
+    let key = name.to_ascii_lowercase();
     if server::KEYS.iter().any(|(name, ..)| *name == key) {
         return format!("`{key}` is pingora's, and is set in the file only");
     }
@@ -82,6 +98,10 @@ mod tests {
             assert!(!is_service_link(name, text), "{name}");
         }
         let known = print::documented_keys();
-        assert!(known.iter().all(|key| !is_service_link(&key.environment, "tcp://")));
+        assert!(
+            known
+                .iter()
+                .all(|key| !is_service_link(&key.environment, "tcp://"))
+        );
     }
 }

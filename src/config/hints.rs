@@ -5,37 +5,77 @@ use super::error::Problem;
 /// Keys that have no effect in this version: of other servers, or to come. They get no spelling hint, since an operator
 /// who writes one knows what it would do, and must not think that it works.
 const NOT_SERVED: &[&str] = &[
-    "api", "atc", "bandcheck", "cluster", "dash", "dvr", "exec", "fast_cache", "forward", "hds", "heartbeat", "hls", "http_api",
-    "http_hooks", "ingest", "refer", "root", "rtc", "rtc_server", "security", "srt", "srt_server", "stats", "stream_caster",
-    "tokens", "transcode", "upstreams",
+    "api",
+    "atc",
+    "bandcheck",
+    "cluster",
+    "dash",
+    "dvr",
+    "exec",
+    "fast_cache",
+    "forward",
+    "hds",
+    "heartbeat",
+    "hls",
+    "http_api",
+    "http_hooks",
+    "ingest",
+    "refer",
+    "root",
+    "rtc",
+    "rtc_server",
+    "security",
+    "srt",
+    "srt_server",
+    "stats",
+    "stream_caster",
+    "tokens",
+    "transcode",
+    "upstreams",
 ];
 
 /// Keys of SRS and nginx-rtmp, and what to write instead. `docs/configuration.md` has the same table, checked by a test.
 pub(super) const ELSEWHERE: &[(&str, &str)] = &[
     ("allow_origin", "live.http.crossdomain"),
-    ("application", "nothing: any app may be published, as in rtmp://host/app/stream"),
+    (
+        "application",
+        "nothing: any app may be published, as in rtmp://host/app/stream",
+    ),
     ("cert", "live.https.certs"),
     ("dir", "nothing: the player page is built in"),
-    ("drop_idle_publisher", "live.vhosts.<name>.publish.normal_timeout"),
+    (
+        "drop_idle_publisher",
+        "live.vhosts.<name>.publish.normal_timeout",
+    ),
+    ("flv_live", "live.vhosts.<name>.http_remux"),
     ("hstrs", "live.vhosts.<name>.play.on_missing: wait"),
     ("http_server", "live.http"),
     ("idle_streams", "live.vhosts.<name>.play.on_missing"),
+    ("interleave", "live.vhosts.<name>.play.mix_correct"),
     ("live", "nothing: every app is live"),
     ("max_connections", "live.limits.connections"),
     ("min_latency", "live.vhosts.<name>.play.mw_latency: 0s"),
     ("mr", "nothing: publishers are read as their bytes come"),
-    ("mr_latency", "nothing: publishers are read as their bytes come"),
+    (
+        "mr_latency",
+        "nothing: publishers are read as their bytes come",
+    ),
     ("mw_msgs", "live.vhosts.<name>.play.mw_latency"),
     ("out_queue", "live.vhosts.<name>.play.queue_length"),
     ("pid", "pid_file, at the top level"),
+    ("rtmps", "live.rtmp.tls"),
     ("send_min_interval", "live.vhosts.<name>.play.mw_latency"),
     ("server", "live.rtmp.listen"),
     ("srs_log_file", "error_log, at the top level"),
     ("srs_log_level", "live.log.level"),
-    ("srs_log_tank", "nothing: the log goes to stderr, or to error_log with daemon"),
+    (
+        "srs_log_tank",
+        "nothing: the log goes to stderr, or to error_log with daemon",
+    ),
     ("srs_log_level_v2", "live.log.level"),
     ("tcp_nodelay", "nothing: it is always on"),
     ("vhost", "live.vhosts"),
+    ("wait_key", "nothing: players always begin at a keyframe"),
     ("worker_processes", "threads, at the top level"),
     ("work_dir", "working_directory, at the top level"),
 ];
@@ -91,7 +131,9 @@ fn place_of(key: &str, path: &str) -> Option<String> {
     places.dedup();
     match places.as_slice() {
         [place] => Some(place.clone()),
-        [before @ .., last] if places.len() <= MAX_PLACES => Some(format!("{} or {last}", before.join(", "))),
+        [before @ .., last] if places.len() <= MAX_PLACES => {
+            Some(format!("{} or {last}", before.join(", ")))
+        }
         _ => None,
     }
 }

@@ -74,14 +74,21 @@ fn parse_list<T>(
             }
             values.into_iter().collect()
         }
-        Data::Scalar(text) if text.trim().is_empty() && matches!(node.at, Origin::Environment { .. }) => Some(Vec::new()),
-        _ => parse_scalar(node, path, &format!("{one}, or {list}"), cx, &parse).map(|value| vec![value]),
+        Data::Scalar(text)
+            if text.trim().is_empty() && matches!(node.at, Origin::Environment { .. }) =>
+        {
+            Some(Vec::new())
+        }
+        _ => parse_scalar(node, path, &format!("{one}, or {list}"), cx, &parse)
+            .map(|value| vec![value]),
     }
 }
 
 /// `a,b c` as a list, for lists in the environment.
 fn split_list(text: &str, at: &Origin) -> Node {
-    let items = text.split([',', ' ', '\t', '\n']).filter(|item| !item.is_empty());
+    let items = text
+        .split([',', ' ', '\t', '\n'])
+        .filter(|item| !item.is_empty());
     Node {
         at: at.clone(),
         data: Data::List(items.map(|item| Node::scalar(at, item)).collect()),
@@ -91,7 +98,9 @@ fn split_list(text: &str, at: &Origin) -> Node {
 /// A text as a YAML scalar: bare when that is unmistakable, else in double quotes.
 pub(super) fn quoted(text: &str) -> String {
     let plain = text.starts_with(|c: char| c.is_ascii_alphabetic() || matches!(c, '/' | '_'))
-        && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '/' | '.' | '_' | '-'))
+        && text
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || matches!(c, '/' | '.' | '_' | '-'))
         && !matches!(
             text.to_ascii_lowercase().as_str(),
             "null" | "true" | "false" | "yes" | "no" | "on" | "off" | "y" | "n"
@@ -105,7 +114,9 @@ pub(super) fn quoted(text: &str) -> String {
             '"' => out.push_str("\\\""),
             '\\' => out.push_str("\\\\"),
             // YAML 1.2 §5.7: \U and eight hex digits name any character.
-            c if c.is_control() || c == '\u{feff}' => out.push_str(&format!("\\U{:08X}", u32::from(c))),
+            c if c.is_control() || c == '\u{feff}' => {
+                out.push_str(&format!("\\U{:08X}", u32::from(c)))
+            }
             c => out.push(c),
         }
     }
@@ -152,7 +163,11 @@ impl Leaf for Int {
         } else {
             format!(" ({})", self.zero)
         };
-        format!("a whole number from {}{zero} to {}", self.range.start(), self.range.end())
+        format!(
+            "a whole number from {}{zero} to {}",
+            self.range.start(),
+            self.range.end()
+        )
     }
 
     fn parse(&self, node: &Node, path: &str, cx: &mut Context) -> Option<u32> {
@@ -251,12 +266,13 @@ impl Leaf for Listen {
         flow_list(value.iter().map(|address| quoted(&address.to_string())))
     }
 
-    fn from_environment(&self, text: &str, at: &Origin) -> Node {
+    fn environment_node(&self, text: &str, at: &Origin) -> Node {
         split_list(text, at)
     }
 }
 
-const IPV6_FORM: &str = "an IPv6 address stands in brackets and has its port after them, as in \"[::1]:8080\"";
+const IPV6_FORM: &str =
+    "an IPv6 address stands in brackets and has its port after them, as in \"[::1]:8080\"";
 
 /// `1935`, `:1935`, `*:1935`, `localhost:1935`, `127.0.0.1:1935` or `[::]:1935`.
 ///
@@ -268,12 +284,21 @@ fn parse_address(text: &str) -> Result<SocketAddr, Guess> {
         return Ok(address);
     }
     match text.parse::<IpAddr>() {
-        Ok(IpAddr::V4(ip)) => return Err(Some(format!("the port is missing, as in \"{ip}:8080\""))),
+        Ok(IpAddr::V4(ip)) => {
+            return Err(Some(format!("the port is missing, as in \"{ip}:8080\"")));
+        }
         Ok(IpAddr::V6(_)) => return Err(Some(IPV6_FORM.to_owned())),
         Err(_) => {}
     }
-    if text.split([' ', ',']).filter(|part| !part.is_empty()).count() > 1 {
-        return Err(Some("write several as a list: [\"0.0.0.0:1935\", \"[::]:1935\"]".to_owned()));
+    if text
+        .split([' ', ','])
+        .filter(|part| !part.is_empty())
+        .count()
+        > 1
+    {
+        return Err(Some(
+            "write several as a list: [\"0.0.0.0:1935\", \"[::]:1935\"]".to_owned(),
+        ));
     }
     let (host, port) = text.rsplit_once(':').unwrap_or(("", text));
     let digits = !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
@@ -287,7 +312,12 @@ fn parse_address(text: &str) -> Result<SocketAddr, Guess> {
         "" | "*" => Ok(SocketAddr::new(any, port)),
         "localhost" => Ok(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port)),
         _ if host.contains(':') => Err(Some(IPV6_FORM.to_owned())),
-        _ if host.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.') => Err(None),
+        _ if host
+            .bytes()
+            .all(|byte| byte.is_ascii_digit() || byte == b'.') =>
+        {
+            Err(None)
+        }
         _ => Err(Some("an IP address, not a name".to_owned())),
     }
 }
@@ -340,12 +370,16 @@ impl Leaf for HostNames {
                 && name.split('.').all(|label| {
                     !label.is_empty()
                         && label.len() <= 63
-                        && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
+                        && label
+                            .bytes()
+                            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
                 });
             if well_formed {
                 return Ok(text.to_ascii_lowercase());
             }
-            let port = name.rsplit_once(':').is_some_and(|(_, port)| port.bytes().all(|byte| byte.is_ascii_digit()));
+            let port = name
+                .rsplit_once(':')
+                .is_some_and(|(_, port)| port.bytes().all(|byte| byte.is_ascii_digit()));
             Err(port.then(|| "without the port".to_owned()))
         })
     }
@@ -354,7 +388,7 @@ impl Leaf for HostNames {
         flow_list(value.iter().map(|name| quoted(name)))
     }
 
-    fn from_environment(&self, text: &str, at: &Origin) -> Node {
+    fn environment_node(&self, text: &str, at: &Origin) -> Node {
         split_list(text, at)
     }
 }
@@ -371,7 +405,8 @@ impl Leaf for Mounts {
 
     fn parse(&self, node: &Node, path: &str, cx: &mut Context) -> Option<Vec<Mount>> {
         let mounts = parse_list(node, path, (TEMPLATE, LIST), cx, |text| {
-            text.parse::<Mount>().map_err(|error| Some(error.to_string()))
+            text.parse::<Mount>()
+                .map_err(|error| Some(error.to_string()))
         })?;
         if mounts.is_empty() {
             let hint = "to serve none, set http_remux.enabled to off".to_owned();
@@ -385,15 +420,15 @@ impl Leaf for Mounts {
         flow_list(value.iter().map(|mount| quoted(mount.as_str())))
     }
 
-    fn from_environment(&self, text: &str, at: &Origin) -> Node {
+    fn environment_node(&self, text: &str, at: &Origin) -> Node {
         split_list(text, at)
     }
 }
 
 /// An enum whose values are words.
 pub(super) trait Words: Copy + PartialEq + 'static {
-    /// Each word and what it stands for, in the order of the documentation.
-    const WORDS: &'static [(&'static str, Self)];
+    /// Each word, what it does, and what it stands for, in the order of the documentation.
+    const WORDS: &'static [(&'static str, &'static str, Self)];
 }
 
 /// One of a few words.
@@ -407,7 +442,7 @@ impl<T: Words> Leaf for OneOf<T> {
     type Value = T;
 
     fn accepted(&self) -> String {
-        let words: Vec<_> = T::WORDS.iter().map(|(word, _)| *word).collect();
+        let words: Vec<_> = T::WORDS.iter().map(|(word, ..)| *word).collect();
         match words.as_slice() {
             [before @ .., last] if !before.is_empty() => format!("{} or {last}", before.join(", ")),
             _ => words.join(", "),
@@ -416,17 +451,25 @@ impl<T: Words> Leaf for OneOf<T> {
 
     fn parse(&self, node: &Node, path: &str, cx: &mut Context) -> Option<T> {
         parse_scalar(node, path, &self.accepted(), cx, |text| {
-            let known = T::WORDS.iter().find(|(word, _)| *word == text);
-            known.map(|(_, value)| *value).ok_or_else(|| {
-                let near = super::hints::nearest(text, T::WORDS.iter().map(|(word, _)| *word));
+            let known = T::WORDS.iter().find(|(word, ..)| *word == text);
+            known.map(|(.., value)| *value).ok_or_else(|| {
+                let near = super::hints::nearest(text, T::WORDS.iter().map(|(word, ..)| *word));
                 near.map(|word| format!("did you mean {word}?"))
             })
         })
     }
 
     fn text(&self, value: &T) -> String {
-        let word = T::WORDS.iter().find(|(_, known)| known == value);
-        word.map(|(word, _)| (*word).to_owned()).unwrap_or_default()
+        let word = T::WORDS.iter().find(|(.., known)| known == value);
+        word.map(|(word, ..)| (*word).to_owned())
+            .unwrap_or_default()
+    }
+
+    fn words(&self) -> Vec<(&'static str, &'static str)> {
+        T::WORDS
+            .iter()
+            .map(|(word, about, _)| (*word, *about))
+            .collect()
     }
 }
 
@@ -454,7 +497,8 @@ macro_rules! words {
         }
 
         impl $crate::config::kinds::Words for $name {
-            const WORDS: &'static [(&'static str, Self)] = &[$(($word, $name::$variant)),*];
+            const WORDS: &'static [(&'static str, &'static str, Self)] =
+                &[$(($word, concat!($($doc),+), $name::$variant)),*];
         }
     };
 }

@@ -11,7 +11,8 @@ use std::time::Duration;
 use super::DEFAULT_VHOST;
 use super::kinds::{FilePath, HostNames, Int, Listen, Mounts, Size, Switch, Time, one_of, words};
 use super::mount::Mount;
-use super::schema::{Item, Named, items, nested, optional, section};
+use super::schema::section;
+use super::sections::{Item, Named, items, nested, optional};
 
 /// Port 1935 is registered for RTMP; 1936 is what encoders take for RTMPS beside it.
 const RTMP_PORT: u16 = 1935;
@@ -81,7 +82,7 @@ section! {
     /// RTMP ingest.
     pub struct Rtmp {
         /// Addresses on which broadcasters publish. An empty list switches plain RTMP off. Change it to serve one
-        /// interface only, or IPv6: "[::]:1935".
+        /// interface only, or IPv6: `"[::]:1935"`.
         listen: Vec<SocketAddr> = any_address(RTMP_PORT) => Listen,
         /// Size in bytes of the chunks that the server sends. Publishers choose their own. Larger chunks mean less
         /// work for large messages; smaller ones let audio pass between the parts of a large video frame, and cost a
@@ -188,10 +189,9 @@ section! {
 section! {
     /// The log.
     pub struct Log {
-        /// The least important messages that are logged. `debug` has a line for each connection's steps, `trace` for
-        /// each message: dear on a busy server.
+        /// The least important messages that are logged. `debug` and `trace` are dear on a busy server.
         level: LogLevel = LogLevel::Info => one_of(),
-        /// `text` for people, `json` for collectors: an object a line.
+        /// The form of the messages on stderr.
         format: LogFormat = LogFormat::Text => one_of(),
     }
 }
@@ -217,7 +217,7 @@ words! {
     pub enum LogFormat {
         /// For people.
         Text = "text",
-        /// For collectors, an object a line.
+        /// For collectors: an object a line.
         Json = "json",
     }
 }
@@ -280,14 +280,12 @@ section! {
         mw_latency: Duration = ZERO => Time { range: ZERO..=secs(5), zero: "a write for each video frame" },
         /// What is done to the publisher's timestamps, for the whole stream.
         time_jitter: TimeJitter = TimeJitter::Full => one_of(),
-        /// Where a player's time begins: `stream` gives all the same bytes; `zero` begins at 0 for each player, for
-        /// players that take the first timestamp for the duration, and costs a copy of the stream for each.
+        /// Where a player's time begins.
         start_time: StartTime = StartTime::Stream => one_of(),
         /// Reorder audio and video so that their timestamps rise together, for publishers that send them far apart.
         /// It holds frames back until the other track has caught up.
         mix_correct: bool = false => Switch,
-        /// What a player of a stream that is not there gets: `wait` holds it for the time of `wait`, then 404;
-        /// `404` says so at once.
+        /// What a player of a stream that is not there gets.
         on_missing: OnMissing = OnMissing::Wait => one_of(),
         /// How long a player is held for a stream that is not there.
         wait: Duration = secs(5) => Time { range: ZERO..=secs(300), zero: "" },
@@ -309,9 +307,9 @@ words! {
 words! {
     /// Where a player's time begins.
     pub enum StartTime {
-        /// At the stream's own time, the same for all players.
+        /// At the stream's own time: all players get the same bytes.
         Stream = "stream",
-        /// At zero for each player.
+        /// At 0 for each, for players that show the first timestamp as the time played; costs a copy of the stream each.
         Zero = "zero",
     }
 }
@@ -321,7 +319,7 @@ words! {
     pub enum OnMissing {
         /// 404 at once.
         NotFound = "404",
-        /// The stream, if it comes in time.
+        /// It is held until the stream comes; 404 after the time of `wait`.
         Wait = "wait",
     }
 }
@@ -335,8 +333,8 @@ section! {
         /// How long a publisher may be silent after that before it is taken for gone. Shorter frees the stream's name
         /// sooner; longer forgives mobile uplinks.
         normal_timeout: Duration = secs(5) => Time { range: ms(100)..=secs(3_600), zero: "" },
-        /// What happens when a second publisher comes: `reject` refuses it, `kick` ends the first one. With `kick`, a
-        /// broadcaster whose network broke is back at once; so is anyone who knows the stream's name.
+        /// What happens when a second publisher comes. With `kick`, a broadcaster whose network broke is back at once;
+        /// so is anyone who knows the stream's name.
         on_busy: OnBusy = OnBusy::Reject => one_of(),
         /// How long players are held after the publisher left, in case it comes back; 0 ends them at once.
         republish_wait: Duration = secs(10) => Time { range: ZERO..=secs(600), zero: "players end at once" },
@@ -365,13 +363,18 @@ fn vhost_name(name: &str) -> Result<String, Option<String>> {
     if name == DEFAULT_VHOST {
         return Ok(name.to_owned());
     }
-    if name.eq_ignore_ascii_case(DEFAULT_VHOST) || name.eq_ignore_ascii_case("default") || name == "*" {
+    if name.eq_ignore_ascii_case(DEFAULT_VHOST)
+        || name.eq_ignore_ascii_case("default")
+        || name == "*"
+    {
         return Err(Some(format!("write {DEFAULT_VHOST}")));
     }
     let hostlike = |name: &str| {
         !name.is_empty()
             && name.len() <= 253
-            && (name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_'))
+            && (name
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_'))
                 || name.starts_with('[') && name.ends_with(']'))
     };
     if hostlike(name) {

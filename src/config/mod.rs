@@ -16,7 +16,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! Each key is declared once, in the tables of [`live`](self::Live) and its sections; `config/live.yaml` is the commented
+//! Each key is declared once, in the tables of [`Live`] and its sections; `config/live.yaml` is the commented
 //! reference that is made from them. A proxy that embeds the library builds a [`Live`] in code
 //! (`Live { rtmp: …, ..Live::default() }`) or takes it from its own file with [`Live::from_yaml`].
 
@@ -30,6 +30,7 @@ mod node;
 mod print;
 mod schema;
 mod secret;
+mod sections;
 mod server;
 mod units;
 mod validate;
@@ -48,8 +49,8 @@ use self::schema::{Context, Origins};
 
 pub use self::error::{ConfigError, ConfigErrors, Origin, Problem};
 pub use self::live::{
-    Cert, Http, HttpRemux, Https, Limits, Live, Log, LogFormat, LogLevel, OnBusy, OnMissing, Play, Publish, Rtmp, RtmpTls,
-    StartTime, TimeJitter, Vhost,
+    Cert, Http, HttpRemux, Https, Limits, Live, Log, LogFormat, LogLevel, OnBusy, OnMissing, Play,
+    Publish, Rtmp, RtmpTls, StartTime, TimeJitter, Vhost,
 };
 pub use self::mount::{BadPath, Extension, Mount, MountError, MountMatch};
 pub use self::print::{Key, keys, print_config};
@@ -174,7 +175,11 @@ impl Live {
         ];
         address.is_ipv6()
             && address.ip().is_unspecified()
-            && listened.into_iter().flatten().flatten().any(|other| other.is_ipv4() && other.port() == address.port())
+            && listened
+                .into_iter()
+                .flatten()
+                .flatten()
+                .any(|other| other.is_ipv4() && other.port() == address.port())
     }
 }
 
@@ -182,8 +187,18 @@ impl Live {
 /// are refused rather than skipped.
 pub fn environment() -> impl Iterator<Item = (String, String)> {
     std::env::vars_os()
-        .map(|(name, text)| (name.to_string_lossy().into_owned(), text.to_string_lossy().into_owned()))
+        .map(|(name, text)| {
+            (
+                name.to_string_lossy().into_owned(),
+                text.to_string_lossy().into_owned(),
+            )
+        })
         .filter(|(name, _)| name.starts_with(ENVIRONMENT_PREFIX))
+}
+
+/// The keys that are accepted at the top level beside `live`: those of pingora's `ServerConf`.
+pub fn server_keys() -> impl Iterator<Item = &'static str> {
+    server::KEYS.iter().map(|(name, ..)| *name)
 }
 
 /// The form in which a host is looked up: lower case, without the dot that marks a full name (RFC 3986 §3.2.2).
@@ -194,14 +209,17 @@ fn host_key(host: &str) -> String {
 fn read_file(path: &Path) -> Result<String, String> {
     let mut bytes = Vec::new();
     // One byte more than is allowed shows that there is more, and a device without end is not read for ever.
-    let most = u64::try_from(node::MAX_FILE_BYTES).unwrap_or(u64::MAX).saturating_add(1);
+    let most = u64::try_from(node::MAX_FILE_BYTES)
+        .unwrap_or(u64::MAX)
+        .saturating_add(1);
     std::fs::File::open(path)
         .and_then(|file| file.take(most).read_to_end(&mut bytes))
         .map_err(|error| error.to_string())?;
     if bytes.len() > node::MAX_FILE_BYTES {
         return Err(format!("it is larger than {} bytes", node::MAX_FILE_BYTES));
     }
-    String::from_utf8(bytes).map_err(|error| format!("not UTF-8 at byte {}", error.utf8_error().valid_up_to()))
+    String::from_utf8(bytes)
+        .map_err(|error| format!("not UTF-8 at byte {}", error.utf8_error().valid_up_to()))
 }
 
 /// The place of errors that have none in the file.
@@ -241,8 +259,13 @@ fn read(
             }
             // What pingora gets is read by the parser that pingora uses. That one refuses a text with duplicate keys as
             // a whole, and each of those was reported already.
-            let reported = |error: &ConfigError| matches!(error.problem, Problem::Duplicate { .. } | Problem::Syntax { .. });
-            match server_keys(text) {
+            let reported = |error: &ConfigError| {
+                matches!(
+                    error.problem,
+                    Problem::Duplicate { .. } | Problem::Syntax { .. }
+                )
+            };
+            match server_mapping(text) {
                 Ok(server) => config.server = server,
                 Err(_) if cx.errors.iter().any(reported) => {}
                 Err(error) => {
@@ -250,14 +273,23 @@ fn read(
                     let (line, column) = place.unwrap_or_default();
                     let name = Arc::clone(&file);
                     let message = error.to_string();
-                    cx.report(&Origin::File { name, line, column }, "", Problem::Syntax { message });
+                    cx.report(
+                        &Origin::File { name, line, column },
+                        "",
+                        Problem::Syntax { message },
+                    );
                 }
             }
             if top_level == TopLevel::Checked {
                 server::check(pairs, &config.server, &mut cx);
             }
         }
-        Data::Scalar(_) | Data::List(_) => cx.refuse(&root, "", "a mapping, with `live:` as one of its keys", None),
+        Data::Scalar(_) | Data::List(_) => cx.refuse(
+            &root,
+            "",
+            "a mapping, with `live:` as one of its keys",
+            None,
+        ),
     }
     environment::overlay(&mut config.live, environment, &mut cx);
     // What was refused has its default now, and would only bring errors that nobody can understand.
@@ -270,7 +302,7 @@ fn read(
 }
 
 /// All keys of the text but ours.
-fn server_keys(text: &str) -> Result<Mapping, serde_yaml::Error> {
+fn server_mapping(text: &str) -> Result<Mapping, serde_yaml::Error> {
     let mut value: Value = serde_yaml::from_str(text)?;
     value.apply_merge()?;
     match value {

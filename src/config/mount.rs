@@ -202,7 +202,11 @@ impl Mount {
     /// Matches all segments but a `[vhost]` at the front.
     fn match_names(&self, names: &[String]) -> Option<MountMatch> {
         let mut found = Found::default();
-        match self.segments.iter().position(|segment| *segment == [Part::App]) {
+        match self
+            .segments
+            .iter()
+            .position(|segment| *segment == [Part::App])
+        {
             // Everything between what is matched from the front and what is matched from the end.
             Some(app) => {
                 let (front, back) = (self.segments.get(..app)?, self.segments.get(app + 1..)?);
@@ -238,7 +242,10 @@ impl Found {
         if segments.len() != names.len() {
             return None;
         }
-        segments.iter().zip(names).try_for_each(|(segment, name)| self.take(segment, name))
+        segments
+            .iter()
+            .zip(names)
+            .try_for_each(|(segment, name)| self.take(segment, name))
     }
 
     /// Matches one segment.
@@ -287,7 +294,11 @@ fn decode(segment: &str) -> Result<String, BadPath> {
             bytes.push(byte);
             continue;
         }
-        let mut digit = || rest.next().and_then(|byte| char::from(byte).to_digit(16)).and_then(|d| u8::try_from(d).ok());
+        let mut digit = || {
+            rest.next()
+                .and_then(|byte| char::from(byte).to_digit(16))
+                .and_then(|d| u8::try_from(d).ok())
+        };
         let (Some(high), Some(low)) = (digit(), digit()) else {
             return Err(BadPath::Percent);
         };
@@ -312,28 +323,41 @@ impl FromStr for Mount {
     fn from_str(text: &str) -> Result<Self, MountError> {
         let path = text.strip_prefix('/').unwrap_or(text);
         // First, since it is what most who come from SRS will meet.
-        let extension = Extension::ALL.into_iter().find(|extension| path.ends_with(extension.suffix()));
+        let extension = Extension::ALL
+            .into_iter()
+            .find(|extension| path.ends_with(extension.suffix()));
         let Some(extension) = extension else {
             let other = NOT_SERVED.into_iter().find(|suffix| path.ends_with(suffix));
             return Err(other.map_or(MountError::NoExtension, MountError::NotServed));
         };
-        let allowed = |c: char| !c.is_control() && !c.is_whitespace() && !"?#%\\*\"<>{}|^`,".contains(c);
+        let allowed =
+            |c: char| !c.is_control() && !c.is_whitespace() && !"?#%\\*\"<>{}|^`,".contains(c);
         if let Some(c) = path.chars().find(|c| !allowed(*c)) {
             return Err(MountError::Character(c));
         }
-        let mut segments = path.split('/').map(parse_segment).collect::<Result<Vec<_>, _>>()?;
+        let mut segments = path
+            .split('/')
+            .map(parse_segment)
+            .collect::<Result<Vec<_>, _>>()?;
         for (variable, name, needed) in [
             (Part::Vhost, "[vhost]", false),
             (Part::App, "[app]", true),
             (Part::Stream, "[stream]", true),
         ] {
-            match segments.iter().flatten().filter(|part| **part == variable).count() {
+            match segments
+                .iter()
+                .flatten()
+                .filter(|part| **part == variable)
+                .count()
+            {
                 0 if needed => return Err(MountError::MissingVariable(name)),
                 0 | 1 => {}
                 _ => return Err(MountError::Repeated(name)),
             }
         }
-        let vhost_in_front = segments.first().is_some_and(|first| *first == [Part::Vhost]);
+        let vhost_in_front = segments
+            .first()
+            .is_some_and(|first| *first == [Part::Vhost]);
         if vhost_in_front {
             segments.remove(0);
         }

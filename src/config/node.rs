@@ -78,7 +78,11 @@ impl Node {
         1 + match &self.data {
             Data::Null | Data::Scalar(_) => 0,
             Data::List(items) => items.iter().map(Node::depth).max().unwrap_or(0),
-            Data::Map(pairs) => pairs.iter().map(|pair| pair.node.depth()).max().unwrap_or(0),
+            Data::Map(pairs) => pairs
+                .iter()
+                .map(|pair| pair.node.depth())
+                .max()
+                .unwrap_or(0),
         }
     }
 }
@@ -128,26 +132,44 @@ fn explain(text: &str, line: usize, column: usize, info: &str) -> (usize, usize,
             let message = "a tab is used for indentation; YAML takes spaces only".to_owned();
             return (candidate, tab + 1, message);
         }
-        let template = ["[vhost]", "[app]", "[stream]"].iter().filter_map(|v| content.find(v)).min();
+        let template = ["[vhost]", "[app]", "[stream]"]
+            .iter()
+            .filter_map(|v| content.find(v))
+            .min();
         if let Some(at) = template
-            && !content.get(..at).is_some_and(|before| before.contains(['"', '\'']))
+            && !content
+                .get(..at)
+                .is_some_and(|before| before.contains(['"', '\'']))
         {
-            let column = content.get(..at).map_or(1, |before| before.chars().count() + 1);
-            let message = "a mount template needs quotes, as in \"[vhost]/[app]/[stream].flv\"".to_owned();
+            let column = content
+                .get(..at)
+                .map_or(1, |before| before.chars().count() + 1);
+            let message =
+                "a mount template needs quotes, as in \"[vhost]/[app]/[stream].flv\"".to_owned();
             return (candidate, column, message);
         }
     }
     match info {
         "simple key expect ':'" => {
             let before = text.lines().enumerate().take(line.saturating_sub(1));
-            let written = before.filter(|(_, content)| !content.trim().is_empty()).last();
+            let written = before
+                .filter(|(_, content)| !content.trim().is_empty())
+                .last();
             let (line, column) = written.map_or((line, column), |(index, content)| {
-                (index + 1, content.chars().take_while(|c| *c == ' ').count() + 1)
+                (
+                    index + 1,
+                    content.chars().take_while(|c| *c == ' ').count() + 1,
+                )
             });
-            (line, column, "a key without its colon; write `key: value`".to_owned())
+            (
+                line,
+                column,
+                "a key without its colon; write `key: value`".to_owned(),
+            )
         }
         "mapping values are not allowed in this context" => {
-            let message = "a colon that ends no key here; wrong indentation, or a value that needs quotes";
+            let message =
+                "a colon that ends no key here; wrong indentation, or a value that needs quotes";
             (line, column, message.to_owned())
         }
         "while parsing a block mapping, did not find expected key" => {
@@ -193,7 +215,11 @@ impl Builder<'_> {
 
     fn report(&mut self, origin: Origin, problem: Problem) {
         let key = self.path();
-        self.errors.push(ConfigError { origin, key, problem });
+        self.errors.push(ConfigError {
+            origin,
+            key,
+            problem,
+        });
     }
 
     fn fail(&mut self, origin: Origin, message: String) {
@@ -210,7 +236,10 @@ impl Builder<'_> {
         for frame in &self.stack {
             match frame {
                 Frame::List { items, .. } => path.push_str(&format!("[{}]", items.len())),
-                Frame::Map { key: Some((key, _)), .. } => {
+                Frame::Map {
+                    key: Some((key, _)),
+                    ..
+                } => {
                     if !path.is_empty() {
                         path.push('.');
                     }
@@ -228,7 +257,8 @@ impl Builder<'_> {
         match event {
             Event::Scalar(text, style, anchor, tag) => {
                 self.refuse_tag(&at, tag.as_deref());
-                let null = style == ScalarStyle::Plain && matches!(&*text, "" | "~" | "null" | "Null" | "NULL");
+                let null = style == ScalarStyle::Plain
+                    && matches!(&*text, "" | "~" | "null" | "Null" | "NULL");
                 let data = if null && !self.expects_key() {
                     Data::Null
                 } else {
@@ -256,13 +286,19 @@ impl Builder<'_> {
                 Some(node) => {
                     self.nodes = self.nodes.saturating_add(node.count());
                     if self.nodes > MAX_NODES || self.stack.len() + node.depth() > MAX_DEPTH {
-                        self.fail(at, "aliases unfold to more than a configuration can hold".to_owned());
+                        self.fail(
+                            at,
+                            "aliases unfold to more than a configuration can hold".to_owned(),
+                        );
                         return None;
                     }
                     self.add(node, 0)
                 }
                 None => {
-                    self.fail(at, "an alias inside of the value that it stands for".to_owned());
+                    self.fail(
+                        at,
+                        "an alias inside of the value that it stands for".to_owned(),
+                    );
                     None
                 }
             },
@@ -354,7 +390,9 @@ impl Builder<'_> {
         match self.stack.last_mut() {
             None => self.root = Some(node),
             Some(Frame::List { items, .. }) => items.push(node),
-            Some(Frame::Map { pairs, merges, key, .. }) => match key.take() {
+            Some(Frame::Map {
+                pairs, merges, key, ..
+            }) => match key.take() {
                 None => match node.data {
                     Data::Scalar(text) => *key = Some((text, node.at)),
                     _ => {

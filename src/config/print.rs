@@ -1,11 +1,8 @@
 //! What is in effect, as YAML; the reference file; the list of keys.
 
-use super::schema::{Entry, Kind, Place, nested};
+use super::schema::{Entry, Kind, Place};
+use super::sections::nested;
 use super::{Config, DEFAULT_VHOST, ENVIRONMENT_PREFIX, Live, server};
-
-/// The widest comment line of the reference, in characters.
-#[cfg(test)]
-const COMMENT_WIDTH: usize = 100;
 
 /// A key, as the reference describes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,6 +17,8 @@ pub struct Key {
     pub default: String,
     /// What is accepted.
     pub accepted: String,
+    /// The words that are accepted and what each does, where it is one of a few.
+    pub words: Vec<(&'static str, &'static str)>,
     /// What it does, when to change it, and what that costs.
     pub about: String,
 }
@@ -35,7 +34,10 @@ pub fn print_config(config: &Config) -> String {
     if !config.server.is_empty() {
         out.push_str(&config.server_yaml());
     }
-    for entry in entries(&config.live).iter().filter(|entry| entry.place.present) {
+    for entry in entries(&config.live)
+        .iter()
+        .filter(|entry| entry.place.present)
+    {
         let indent = "  ".repeat(entry.place.depth);
         out.push_str(&line(entry, &indent));
         out.push('\n');
@@ -44,7 +46,7 @@ pub fn print_config(config: &Config) -> String {
 }
 
 /// `  key: value`, with the dash of a list before the first key of an item.
-fn line(entry: &Entry, indent: &str) -> String {
+pub(super) fn line(entry: &Entry, indent: &str) -> String {
     let place = &entry.place;
     let start = match indent.strip_suffix("  ") {
         Some(outer) if place.starts_item => format!("{outer}- "),
@@ -57,7 +59,7 @@ fn line(entry: &Entry, indent: &str) -> String {
 }
 
 /// Every key of a configuration, sections included.
-fn entries(live: &Live) -> Vec<Entry> {
+pub(super) fn entries(live: &Live) -> Vec<Entry> {
     let mut out = Vec::new();
     let place = Place {
         path: server::LIVE.to_owned(),
@@ -83,19 +85,30 @@ pub(super) fn documented_keys() -> Vec<Key> {
     let of = |entry: Entry| Key {
         default: default(&entry),
         alias: entry.place.alias,
-        path: entry.place.path.replace(DEFAULT_VHOST, "<name>").replace("[0]", "[]"),
+        path: entry
+            .place
+            .path
+            .replace(DEFAULT_VHOST, "<name>")
+            .replace("[0]", "[]"),
         environment: entry.place.variable,
         accepted: entry.accepted,
+        words: entry.words,
         about: sentences(entry.place.doc),
     };
     let entries = entries(&Live::default()).into_iter();
-    entries.filter(|entry| !entry.accepted.is_empty()).map(of).collect()
+    entries
+        .filter(|entry| !entry.accepted.is_empty())
+        .map(of)
+        .collect()
 }
 
 /// The names of the sections right under `live:`.
 pub(super) fn sections() -> Vec<String> {
     let entries = entries(&Live::default()).into_iter();
-    entries.filter(|entry| entry.place.depth == 1).map(|entry| entry.place.name).collect()
+    entries
+        .filter(|entry| entry.place.depth == 1)
+        .map(|entry| entry.place.name)
+        .collect()
 }
 
 /// A doc comment as running text.

@@ -5,7 +5,7 @@
 //! documentation, reading it from YAML, setting it from the environment, hints for mistyped keys, what
 //! `--print-config` shows, and the reference file. All of these are [`Visitor`]s or methods of a [`Kind`].
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::error::{ConfigError, Origin, Problem};
@@ -41,7 +41,14 @@ pub(super) trait Kind {
 
     /// Sets the value, or what it holds, from an environment variable if it is the one meant; says whether it was.
     /// `name` is the variable of this key, `path` its path.
-    fn overlay(&self, value: &mut Self::Value, name: &str, path: &str, variable: &Variable, cx: &mut Context) -> bool;
+    fn overlay(
+        &self,
+        value: &mut Self::Value,
+        name: &str,
+        path: &str,
+        variable: &Variable,
+        cx: &mut Context,
+    ) -> bool;
 
     /// Describes the key and all that it holds, in the order in which a file shows them.
     fn describe(&self, value: &Self::Value, place: Place, out: &mut Vec<Entry>);
@@ -65,8 +72,13 @@ pub(super) trait Leaf {
         None
     }
 
+    /// The words that are accepted, where it is one of a few, and what each does.
+    fn words(&self) -> Vec<(&'static str, &'static str)> {
+        Vec::new()
+    }
+
     /// The text of an environment variable as a node.
-    fn from_environment(&self, text: &str, at: &Origin) -> Node {
+    fn environment_node(&self, text: &str, at: &Origin) -> Node {
         Node::scalar(at, text)
     }
 }
@@ -97,7 +109,11 @@ impl Context {
     /// Reports a value that is not what its key takes.
     pub(super) fn refuse(&mut self, node: &Node, path: &str, accepted: &str, hint: Option<String>) {
         let (found, accepted) = (node.shown(), accepted.to_owned());
-        let problem = Problem::Invalid { found, accepted, hint };
+        let problem = Problem::Invalid {
+            found,
+            accepted,
+            hint,
+        };
         self.report(&node.at, path, problem);
     }
 }
@@ -175,6 +191,8 @@ pub(super) struct Entry {
     pub(super) accepted: String,
     /// See [`Leaf::example`].
     pub(super) example: Option<&'static str>,
+    /// See [`Leaf::words`].
+    pub(super) words: Vec<(&'static str, &'static str)>,
 }
 
 pub(super) fn variable_inside(variable: &str, field: &str) -> String {
@@ -191,11 +209,23 @@ impl<L: Leaf> Kind for L {
         }
     }
 
-    fn overlay(&self, value: &mut Self::Value, name: &str, path: &str, variable: &Variable, cx: &mut Context) -> bool {
+    fn overlay(
+        &self,
+        value: &mut Self::Value,
+        name: &str,
+        path: &str,
+        variable: &Variable,
+        cx: &mut Context,
+    ) -> bool {
         if variable.name != name {
             return false;
         }
-        self.read(value, &self.from_environment(&variable.text, &variable.at), path, cx);
+        self.read(
+            value,
+            &self.environment_node(&variable.text, &variable.at),
+            path,
+            cx,
+        );
         true
     }
 
@@ -205,6 +235,7 @@ impl<L: Leaf> Kind for L {
             value: Some(self.text(value)),
             accepted: self.accepted(),
             example: self.example(),
+            words: self.words(),
         });
     }
 }
@@ -215,7 +246,9 @@ pub(super) fn read_section<T: Section>(section: &mut T, node: &Node, path: &str,
         Data::Map(pairs) => pairs.as_slice(),
         // `http:` and nothing else: all of its keys have their defaults.
         Data::Null => &[],
-        Data::Scalar(_) | Data::List(_) => return cx.refuse(node, path, "a mapping of keys to values", None),
+        Data::Scalar(_) | Data::List(_) => {
+            return cx.refuse(node, path, "a mapping of keys to values", None);
+        }
     };
     let mut reader = Reader {
         pairs,
@@ -225,7 +258,10 @@ pub(super) fn read_section<T: Section>(section: &mut T, node: &Node, path: &str,
     };
     section.visit(&mut reader);
     let known = reader.known;
-    for pair in pairs.iter().filter(|pair| !known.contains(&pair.key.as_str())) {
+    for pair in pairs
+        .iter()
+        .filter(|pair| !known.contains(&pair.key.as_str()))
+    {
         let problem = hints::unknown_key(&pair.key, path, &known);
         cx.report(&pair.key_at, &format!("{path}.{}", pair.key), problem);
     }
@@ -243,14 +279,22 @@ impl Visitor for Reader<'_> {
         self.known.push(field.name);
         self.known.extend(field.alias);
         let path = format!("{}.{}", self.path, field.name);
-        let mut found = self.pairs.iter().filter(|pair| pair.key == field.name || Some(pair.key.as_str()) == field.alias);
+        let mut found = self
+            .pairs
+            .iter()
+            .filter(|pair| pair.key == field.name || Some(pair.key.as_str()) == field.alias);
         if let Some(pair) = found.next() {
             self.cx.origins.note(&path, &pair.key_at);
             kind.read(value, &pair.node, &path, self.cx);
         }
         for second in found {
-            let message = format!("`{}` is another name of `{}`; keep one", field.alias.unwrap_or_default(), field.name);
-            self.cx.report(&second.key_at, &path, Problem::Conflict { message });
+            let message = format!(
+                "`{}` is another name of `{}`; keep one",
+                field.alias.unwrap_or_default(),
+                field.name
+            );
+            self.cx
+                .report(&second.key_at, &path, Problem::Conflict { message });
         }
     }
 }
@@ -311,249 +355,22 @@ pub(super) fn describe_section<T: Section>(section: &T, place: &Place, out: &mut
     section.clone().visit(&mut Describer { place, out });
 }
 
-fn heading(place: &Place) -> Entry {
+/// A section as it is described.
+pub(super) fn heading(place: &Place) -> Entry {
     Entry {
         place: place.clone(),
         value: None,
         accepted: String::new(),
         example: None,
-    }
-}
-
-/// A section that is always there.
-pub(super) struct Nested<T>(std::marker::PhantomData<T>);
-
-pub(super) const fn nested<T: Section>() -> Nested<T> {
-    Nested(std::marker::PhantomData)
-}
-
-impl<T: Section> Kind for Nested<T> {
-    type Value = T;
-
-    fn read(&self, value: &mut T, node: &Node, path: &str, cx: &mut Context) {
-        read_section(value, node, path, cx);
-    }
-
-    fn overlay(&self, value: &mut T, name: &str, path: &str, variable: &Variable, cx: &mut Context) -> bool {
-        overlay_section(value, name, path, variable, cx)
-    }
-
-    fn describe(&self, value: &T, place: Place, out: &mut Vec<Entry>) {
-        out.push(heading(&place));
-        describe_section(value, &place, out);
-    }
-}
-
-/// A section that is there once one of its keys is set.
-pub(super) struct Optional<T>(std::marker::PhantomData<T>);
-
-pub(super) const fn optional<T: Section>() -> Optional<T> {
-    Optional(std::marker::PhantomData)
-}
-
-impl<T: Section> Kind for Optional<T> {
-    type Value = Option<T>;
-
-    fn read(&self, value: &mut Option<T>, node: &Node, path: &str, cx: &mut Context) {
-        *value = match node.data {
-            Data::Null => None,
-            _ => {
-                let mut section = T::default();
-                read_section(&mut section, node, path, cx);
-                Some(section)
-            }
-        };
-    }
-
-    fn overlay(&self, value: &mut Option<T>, name: &str, path: &str, variable: &Variable, cx: &mut Context) -> bool {
-        let mut section = value.clone().unwrap_or_default();
-        let found = overlay_section(&mut section, name, path, variable, cx);
-        if found {
-            if value.is_none() {
-                cx.origins.note(path, &variable.at);
-            }
-            *value = Some(section);
-        }
-        found
-    }
-
-    fn describe(&self, value: &Option<T>, mut place: Place, out: &mut Vec<Entry>) {
-        place.present &= value.is_some();
-        out.push(heading(&place));
-        match value {
-            Some(section) => describe_section(section, &place, out),
-            None => describe_section(&T::default(), &place, out),
-        }
-    }
-}
-
-/// A list of sections, that the environment can give one item, in the form that [`Item`] says.
-pub(super) struct Items<T>(std::marker::PhantomData<T>);
-
-pub(super) const fn items<T: Section + Item>() -> Items<T> {
-    Items(std::marker::PhantomData)
-}
-
-/// A section of which there is a list.
-pub(super) trait Item: Section {
-    /// What an environment variable has to hold.
-    const IN_ENVIRONMENT: &'static str;
-    /// One item from the text of an environment variable.
-    fn from_environment(text: &str) -> Option<Self>;
-}
-
-impl<T: Item> Kind for Items<T> {
-    type Value = Vec<T>;
-
-    fn read(&self, value: &mut Vec<T>, node: &Node, path: &str, cx: &mut Context) {
-        cx.origins.note(path, &node.at);
-        let Data::List(nodes) = &node.data else {
-            let hint = matches!(node.data, Data::Map(_)).then(|| "begin each item with a dash".to_owned());
-            return cx.refuse(node, path, "a list of mappings", hint);
-        };
-        value.clear();
-        for (index, node) in nodes.iter().enumerate() {
-            let path = format!("{path}[{index}]");
-            cx.origins.note(&path, &node.at);
-            let mut item = T::default();
-            read_section(&mut item, node, &path, cx);
-            value.push(item);
-        }
-    }
-
-    fn overlay(&self, value: &mut Vec<T>, name: &str, path: &str, variable: &Variable, cx: &mut Context) -> bool {
-        if variable.name != name {
-            return false;
-        }
-        cx.origins.note(path, &variable.at);
-        match T::from_environment(&variable.text) {
-            Some(item) => {
-                cx.origins.note(&format!("{path}[0]"), &variable.at);
-                *value = vec![item];
-            }
-            None if variable.text.is_empty() => value.clear(),
-            None => cx.refuse(&Node::scalar(&variable.at, &variable.text), path, T::IN_ENVIRONMENT, None),
-        }
-        true
-    }
-
-    fn describe(&self, value: &Vec<T>, place: Place, out: &mut Vec<Entry>) {
-        // Without an item, one is described as it would be, but only where an absent section is described too.
-        let described = if value.is_empty() && !place.present {
-            vec![T::default()]
-        } else {
-            value.clone()
-        };
-        let mut head = heading(&place);
-        head.accepted = format!("a list of mappings; in the environment {}", T::IN_ENVIRONMENT);
-        if described.is_empty() {
-            head.value = Some("[]".to_owned());
-        }
-        out.push(head);
-        for (index, item) in described.iter().enumerate() {
-            let mut inside = place.clone();
-            inside.path = format!("{}[{index}]", place.path);
-            inside.variable = String::new();
-            inside.depth += 1;
-            let first = out.len();
-            describe_section(item, &inside, out);
-            if let Some(entry) = out.get_mut(first) {
-                entry.place.starts_item = true;
-            }
-        }
-    }
-}
-
-/// Sections by name, where the environment speaks to all of them.
-pub(super) struct Named<T> {
-    /// The variable's last part: keys of a vhost are `…_VHOST_…`, though they stand under `vhosts`.
-    pub(super) variable: &'static str,
-    /// Brings a name into the form in which it is looked up, or says why it is none.
-    pub(super) name: fn(&str) -> Result<String, Option<String>>,
-    /// What a name has to be.
-    pub(super) accepted: &'static str,
-    pub(super) section: std::marker::PhantomData<T>,
-}
-
-impl<T: Section> Kind for Named<T> {
-    type Value = BTreeMap<String, T>;
-
-    fn read(&self, value: &mut BTreeMap<String, T>, node: &Node, path: &str, cx: &mut Context) {
-        let pairs = match &node.data {
-            Data::Map(pairs) => pairs.as_slice(),
-            Data::Null => &[],
-            Data::Scalar(_) | Data::List(_) => return cx.refuse(node, path, "a mapping of names to settings", None),
-        };
-        let mut seen: HashMap<String, &Origin> = HashMap::new();
-        for pair in pairs {
-            let written = format!("{path}.{}", pair.key);
-            let name = match (self.name)(&pair.key) {
-                Ok(name) => name,
-                Err(hint) => {
-                    cx.refuse(&Node::scalar(&pair.key_at, &pair.key), path, self.accepted, hint);
-                    continue;
-                }
-            };
-            if let Some(Origin::File { line, .. }) = seen.get(&name) {
-                cx.report(&pair.key_at, &written, Problem::Duplicate { first_line: *line });
-                continue;
-            }
-            let path = format!("{path}.{name}");
-            cx.origins.note(&path, &pair.key_at);
-            read_section(value.entry(name.clone()).or_default(), &pair.node, &path, cx);
-            seen.insert(name, &pair.key_at);
-        }
-    }
-
-    fn overlay(
-        &self,
-        value: &mut BTreeMap<String, T>,
-        name: &str,
-        path: &str,
-        variable: &Variable,
-        cx: &mut Context,
-    ) -> bool {
-        let name = self.variable_for(name);
-        let mut found = false;
-        for (key, section) in value.iter_mut() {
-            // One mistake is one error, however many sections it would have gone to.
-            let errors = cx.errors.len();
-            found |= overlay_section(section, &name, &format!("{path}.{key}"), variable, cx);
-            if cx.errors.len() > errors {
-                return true;
-            }
-        }
-        found
-    }
-
-    fn describe(&self, value: &BTreeMap<String, T>, mut place: Place, out: &mut Vec<Entry>) {
-        out.push(heading(&place));
-        place.variable = self.variable_for(&place.variable);
-        for (key, section) in value {
-            let mut inside = place.clone();
-            inside.path = format!("{}.{key}", place.path);
-            inside.name.clone_from(key);
-            inside.doc = "";
-            inside.depth += 1;
-            out.push(heading(&inside));
-            describe_section(section, &inside, out);
-        }
-    }
-}
-
-impl<T> Named<T> {
-    /// `…_VHOSTS` → `…_VHOST`.
-    fn variable_for(&self, plural: &str) -> String {
-        match plural.rsplit_once('_') {
-            Some((before, _)) => format!("{before}_{}", self.variable),
-            None => self.variable.to_owned(),
-        }
+        words: Vec::new(),
     }
 }
 
 /// The origin of all values of one environment variable.
 pub(super) fn environment_origin(name: &str) -> Origin {
-    Origin::Environment { name: Arc::from(name) }
+    Origin::Environment {
+        name: Arc::from(name),
+    }
 }
 
 /// Declares a section: `name: Type = default => kind`, optionally `name | second name: …`.

@@ -61,9 +61,21 @@ pub(super) const KEYS: &[(&str, Type, bool)] = &[
     ("blocking_threads_ttl_seconds", Count(0), NULL),
     ("fast_timeout_to_tokio_threshold_seconds", Count(0), NULL),
     ("runtime_metrics_poll_time_histogram", Switch, NO_NULL),
-    ("runtime_metrics_poll_time_histogram_scale", Word(&["linear", "log"]), NULL),
-    ("runtime_metrics_poll_time_histogram_resolution_micros", Count(1), NULL),
-    ("runtime_metrics_poll_time_histogram_buckets", Count(1), NULL),
+    (
+        "runtime_metrics_poll_time_histogram_scale",
+        Word(&["linear", "log"]),
+        NULL,
+    ),
+    (
+        "runtime_metrics_poll_time_histogram_resolution_micros",
+        Count(1),
+        NULL,
+    ),
+    (
+        "runtime_metrics_poll_time_histogram_buckets",
+        Count(1),
+        NULL,
+    ),
     ("daemon_wait_for_ready", Switch, NO_NULL),
     ("daemon_ready_timeout_seconds", Count(1), NULL),
     ("daemon_notify_timeout_seconds", Count(1), NULL),
@@ -82,10 +94,14 @@ pub(super) fn check(pairs: &[Pair], values: &Mapping, cx: &mut Context) {
                 cx.report(&pair.key_at, &pair.key, problem);
             }
             Some((_, of, null)) => {
-                let Some(value) = values.get(pair.key.as_str()) else { continue };
+                let Some(value) = values.get(pair.key.as_str()) else {
+                    continue;
+                };
                 if !(*null && value.is_null() || fits(value, *of)) {
                     let hint = match (of, value) {
-                        (Text, Value::Number(_) | Value::Bool(_)) => Some("put it into quotes".to_owned()),
+                        (Text, Value::Number(_) | Value::Bool(_)) => {
+                            Some("put it into quotes".to_owned())
+                        }
                         // It reads booleans of YAML 1.2, not the switches that ours are.
                         (Switch, Value::String(_)) => Some("this key is pingora's".to_owned()),
                         _ => None,
@@ -98,16 +114,21 @@ pub(super) fn check(pairs: &[Pair], values: &Mapping, cx: &mut Context) {
 }
 
 fn unknown(key: &str) -> Problem {
-    if super::print::sections().iter().any(|section| section == key) {
+    if super::print::sections()
+        .iter()
+        .any(|section| section == key)
+    {
         let hint = "it belongs under live".to_owned();
         return Problem::UnknownKey { hint };
     }
     let known: Vec<_> = KEYS.iter().map(|(name, ..)| *name).chain([LIVE]).collect();
     match hints::unknown_key(key, "", &known) {
         // Thirty-five names would be no help.
-        Problem::UnknownKey { hint } if hint.starts_with(hints::KNOWN_HERE) => Problem::UnknownKey {
-            hint: "neither pingora's nor `live`".to_owned(),
-        },
+        Problem::UnknownKey { hint } if hint.starts_with(hints::KNOWN_HERE) => {
+            Problem::UnknownKey {
+                hint: "neither pingora's nor `live`".to_owned(),
+            }
+        }
         problem => problem,
     }
 }
@@ -117,7 +138,9 @@ fn fits(value: &Value, of: Type) -> bool {
         Switch => value.is_bool(),
         Count(least) => value.as_u64().is_some_and(|count| count >= least),
         Text => value.is_string(),
-        Texts => value.as_sequence().is_some_and(|items| items.iter().all(Value::is_string)),
+        Texts => value
+            .as_sequence()
+            .is_some_and(|items| items.iter().all(Value::is_string)),
         Word(words) => value.as_str().is_some_and(|word| words.contains(&word)),
     }
 }

@@ -29,7 +29,9 @@ pub(super) fn parse_duration(text: &str) -> Result<Duration, Guess> {
         // A bare number is seconds in some of SRS's keys and milliseconds in others: only nothing needs no unit.
         return match digits.trim_start_matches('0') {
             "" => Ok(Duration::ZERO),
-            _ => Err(Some(format!("a number needs its unit: {digits}s or {digits}ms"))),
+            _ => Err(Some(format!(
+                "a number needs its unit: {digits}s or {digits}ms"
+            ))),
         };
     }
     let known = match unit.to_ascii_lowercase().trim() {
@@ -39,13 +41,18 @@ pub(super) fn parse_duration(text: &str) -> Result<Duration, Guess> {
         "ms" | "msec" | "millis" | "milliseconds" => Some("ms"),
         _ => None,
     };
-    Err(known.filter(|_| !digits.is_empty()).map(|unit| format!("write {digits}{unit}")))
+    Err(known
+        .filter(|_| !digits.is_empty())
+        .map(|unit| format!("write {digits}{unit}")))
 }
 
 /// Writes a duration with the largest unit that takes no fraction. Less than a millisecond is cut.
 pub(super) fn show_duration(value: Duration) -> String {
     let ms = u64::try_from(value.as_millis()).unwrap_or(u64::MAX);
-    match TIMES.iter().find(|(_, unit)| ms != 0 && ms.is_multiple_of(*unit)) {
+    match TIMES
+        .iter()
+        .find(|(_, unit)| ms != 0 && ms.is_multiple_of(*unit))
+    {
         Some((name, unit)) => format!("{}{name}", ms / unit),
         None => "0s".to_owned(),
     }
@@ -67,7 +74,9 @@ pub(super) fn parse_size(text: &str) -> Result<u64, Guess> {
                 "gb" => Some("GB"),
                 _ => None,
             };
-            return Err(known.filter(|_| !digits.is_empty()).map(|unit| format!("write {digits}{unit}")));
+            return Err(known
+                .filter(|_| !digits.is_empty())
+                .map(|unit| format!("write {digits}{unit}")));
         }
     };
     let count: u64 = digits.parse().map_err(|_| None)?;
@@ -77,7 +86,10 @@ pub(super) fn parse_size(text: &str) -> Result<u64, Guess> {
 /// Writes a size with the largest binary unit that takes no fraction, else in bytes.
 pub(super) fn show_size(value: u64) -> String {
     let binary = SIZES.iter().filter(|(name, _)| name.ends_with("iB"));
-    match binary.into_iter().find(|(_, unit)| value != 0 && value.is_multiple_of(*unit)) {
+    match binary
+        .into_iter()
+        .find(|(_, unit)| value != 0 && value.is_multiple_of(*unit))
+    {
         Some((name, unit)) => format!("{}{name}", value / unit),
         None => value.to_string(),
     }
@@ -95,7 +107,9 @@ pub(super) fn parse_switch(text: &str) -> Result<bool, Guess> {
 }
 
 fn split(text: &str) -> (&str, &str) {
-    let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let end = text
+        .find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(text.len());
     text.split_at(end)
 }
 
@@ -121,13 +135,32 @@ mod tests {
             ("1h", 3_600_000),
             ("90m", 5_400_000),
         ] {
-            assert_eq!(parse_duration(text), Ok(Duration::from_millis(ms)), "{text}");
+            assert_eq!(
+                parse_duration(text),
+                Ok(Duration::from_millis(ms)),
+                "{text}"
+            );
         }
-        for text in ["", "s", "-1s", "1.5s", "1s ", " 1s", "1d", "1m30s", "ten", "99999999999999999999s", "18446744073709551615h"] {
+        for text in [
+            "",
+            "s",
+            "-1s",
+            "1.5s",
+            " 1s",
+            "1d",
+            "1m30s",
+            "ten",
+            "99999999999999999999s",
+            "18446744073709551615h",
+        ] {
             assert_eq!(parse_duration(text), Err(None), "{text}");
         }
-        assert_eq!(parse_duration("10"), guess("a number needs its unit: 10s or 10ms"));
+        assert_eq!(
+            parse_duration("10"),
+            guess("a number needs its unit: 10s or 10ms")
+        );
         assert_eq!(parse_duration("10 s"), guess("write 10s"));
+        assert_eq!(parse_duration("10s "), guess("write 10s"));
         assert_eq!(parse_duration("10S"), guess("write 10s"));
         assert_eq!(parse_duration("10 seconds"), guess("write 10s"));
         assert_eq!(parse_duration("5min"), guess("write 5m"));
@@ -147,7 +180,15 @@ mod tests {
         ] {
             assert_eq!(parse_size(text), Ok(bytes), "{text}");
         }
-        for text in ["", "KiB", "-1", "1.5MiB", "1TB", "18446744073709551615GiB", "99999999999999999999"] {
+        for text in [
+            "",
+            "KiB",
+            "-1",
+            "1.5MiB",
+            "1TB",
+            "18446744073709551615GiB",
+            "99999999999999999999",
+        ] {
             assert_eq!(parse_size(text), Err(None), "{text}");
         }
         assert_eq!(parse_size("64k"), guess("write 64KiB"));
@@ -157,7 +198,9 @@ mod tests {
 
     #[test]
     fn what_is_shown_is_read_back() {
-        for ms in [0, 1, 999, 1000, 1500, 60_000, 61_000, 3_600_000, 5_400_000, 86_400_000] {
+        for ms in [
+            0, 1, 999, 1000, 1500, 60_000, 61_000, 3_600_000, 5_400_000, 86_400_000,
+        ] {
             let value = Duration::from_millis(ms);
             assert_eq!(parse_duration(&show_duration(value)), Ok(value));
         }
@@ -172,7 +215,14 @@ mod tests {
 
     #[test]
     fn switches() {
-        for (text, value) in [("on", true), ("ON", true), ("true", true), ("off", false), ("Off", false), ("False", false)] {
+        for (text, value) in [
+            ("on", true),
+            ("ON", true),
+            ("true", true),
+            ("off", false),
+            ("Off", false),
+            ("False", false),
+        ] {
             assert_eq!(parse_switch(text), Ok(value), "{text}");
         }
         assert_eq!(parse_switch("yes"), guess("write on"));

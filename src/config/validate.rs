@@ -1,6 +1,6 @@
 //! What one key cannot know: values that exclude each other, and the files that are named.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::Read;
 use std::net::SocketAddr;
@@ -51,7 +51,8 @@ pub(super) fn check(live: &Live, origins: &Origins) -> Vec<ConfigError> {
         if play.mw_latency >= play.queue_length {
             report.conflict(
                 &format!("live.vhosts.{name}.play.mw_latency"),
-                "has to be shorter than queue_length, or every player would skip at each write".to_owned(),
+                "has to be shorter than queue_length, or every player would skip at each write"
+                    .to_owned(),
             );
         }
     }
@@ -74,9 +75,12 @@ fn certificates(live: &Live, report: &mut Report<'_>) {
     }
     let Some(https) = &live.https else { return };
     if https.certs.is_empty() && !https.listen.is_empty() {
-        report.missing("live.https.certs", "HTTPS takes at least one certificate; to switch it off, leave `https` out");
+        report.missing(
+            "live.https.certs",
+            "HTTPS takes at least one certificate; to switch it off, leave `https` out",
+        );
     }
-    let mut names = HashSet::new();
+    let mut names = HashMap::new();
     for (index, cert) in https.certs.iter().enumerate() {
         let path = format!("live.https.certs[{index}]");
         if cert.cert.as_os_str().is_empty() {
@@ -86,11 +90,15 @@ fn certificates(live: &Live, report: &mut Report<'_>) {
             report.missing(&format!("{path}.key"), NEEDS_KEY);
         }
         if index > 0 && cert.names.is_empty() {
-            report.missing(&format!("{path}.names"), "only the first certificate can do without: the others are chosen by name");
+            report.missing(
+                &format!("{path}.names"),
+                "only the first certificate can do without: the others are chosen by name",
+            );
         }
         for name in &cert.names {
-            if !names.insert(name) {
-                report.conflict(&format!("{path}.names"), format!("{name} is among the names of another certificate"));
+            if let Some(first) = names.insert(name, index) {
+                let message = format!("{name} is a name of live.https.certs[{first}] already");
+                report.conflict(&format!("{path}.names"), message);
             }
         }
     }
@@ -101,19 +109,32 @@ fn listeners(live: &Live, report: &mut Report<'_>) {
     let mut taken: Vec<(SocketAddr, &str)> = Vec::new();
     let services = [
         ("live.rtmp.listen", Some(&live.rtmp.listen)),
-        ("live.rtmp.tls.listen", live.rtmp.tls.as_ref().map(|tls| &tls.listen)),
+        (
+            "live.rtmp.tls.listen",
+            live.rtmp.tls.as_ref().map(|tls| &tls.listen),
+        ),
         ("live.http.listen", Some(&live.http.listen)),
-        ("live.https.listen", live.https.as_ref().map(|https| &https.listen)),
+        (
+            "live.https.listen",
+            live.https.as_ref().map(|https| &https.listen),
+        ),
     ];
     for (key, addresses) in services {
         for address in addresses.into_iter().flatten() {
             match taken.iter().find(|(other, _)| overlap(*other, *address)) {
-                Some((other, of)) if *of == key => report.conflict(key, format!("{address} is listened on by {other} already")),
+                Some((other, of)) if *of == key => {
+                    report.conflict(key, format!("{address} is listened on by {other} already"))
+                }
                 // Said of the one that somebody wrote, when the other is a default.
                 Some((other, of)) if !report.origins.has(key) && report.origins.has(of) => {
-                    report.conflict(of, format!("{other} is taken by the default of {key} ({address})"));
+                    report.conflict(
+                        of,
+                        format!("{other} is taken by the default of {key} ({address})"),
+                    );
                 }
-                Some((other, of)) => report.conflict(key, format!("{address} is taken by {of} ({other})")),
+                Some((other, of)) => {
+                    report.conflict(key, format!("{address} is taken by {of} ({other})"))
+                }
                 None => taken.push((*address, key)),
             }
         }
@@ -143,14 +164,22 @@ pub(super) fn check_files(live: &Live, origins: &Origins) -> Vec<ConfigError> {
         && !https.listen.is_empty()
     {
         for (index, Cert { cert, key, .. }) in https.certs.iter().enumerate() {
-            pair(&format!("live.https.certs[{index}]"), cert, key, &mut report);
+            pair(
+                &format!("live.https.certs[{index}]"),
+                cert,
+                key,
+                &mut report,
+            );
         }
     }
     report.errors
 }
 
 fn pair(path: &str, cert: &Path, key: &Path, report: &mut Report<'_>) {
-    for (name, file, judge) in [("cert", cert, judge_cert as fn(&str) -> Option<&'static str>), ("key", key, judge_key)] {
+    for (name, file, judge) in [
+        ("cert", cert, judge_cert as fn(&str) -> Option<&'static str>),
+        ("key", key, judge_key),
+    ] {
         let message = match read_pem(file) {
             Ok(text) => judge(&text).map(str::to_owned),
             Err(message) => Some(message),

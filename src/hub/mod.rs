@@ -16,6 +16,8 @@ mod key;
 mod log;
 mod publisher;
 mod stream;
+#[cfg(test)]
+mod tests;
 mod unit;
 mod waiters;
 mod writer;

@@ -54,6 +54,8 @@ struct Ingest {
     gop: GopCache,
     logs: Vec<LogWriter>,
     counters: Counters,
+    /// What a publisher had sent from whom the stream was taken, until it asks.
+    replaced: Option<(u64, Counters)>,
     idle_since: Option<Instant>,
 }
 
@@ -118,6 +120,7 @@ impl Stream {
                 gop: GopCache::default(),
                 logs: Vec::new(),
                 counters: Counters::default(),
+                replaced: None,
                 idle_since: None,
             }),
             players: AtomicUsize::new(0),
@@ -180,7 +183,9 @@ impl Stream {
     pub(super) fn begin(&self, publisher: u64, now: Instant) {
         let mut ingest = self.ingest.lock();
         let ingest = &mut *ingest;
-        ingest.publisher = Some(publisher);
+        if let Some(old) = ingest.publisher.replace(publisher) {
+            ingest.replaced = Some((old, ingest.counters));
+        }
         ingest.since = now;
         ingest.ready = false;
         ingest.idle_since = None;
@@ -203,7 +208,10 @@ impl Stream {
         let mut ingest = self.ingest.lock();
         let ingest = &mut *ingest;
         if ingest.publisher != Some(publisher) {
-            return None;
+            return ingest
+                .replaced
+                .take_if(|(old, _)| *old == publisher)
+                .map(|(_, counters)| counters);
         }
         self.drain_mix(ingest);
         ingest.publisher = None;

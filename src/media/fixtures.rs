@@ -4,10 +4,16 @@ use bytes::Bytes;
 
 /// The bytes that hexadecimal digits stand for; blanks do not count.
 pub(crate) fn hex(digits: &str) -> Bytes {
-    let digits: Vec<u32> =
-        digits.chars().filter(|c| !c.is_whitespace()).map(|c| c.to_digit(16).unwrap()).collect();
-    assert!(digits.len() % 2 == 0);
-    digits.chunks(2).map(|pair| (pair[0] * 16 + pair[1]) as u8).collect()
+    let digits: Vec<u32> = digits
+        .chars()
+        .filter(|c| !c.is_whitespace())
+        .map(|c| c.to_digit(16).unwrap())
+        .collect();
+    assert!(digits.len().is_multiple_of(2));
+    digits
+        .chunks(2)
+        .map(|pair| (pair[0] * 16 + pair[1]) as u8)
+        .collect()
 }
 
 /// AVC sequence header: x264, 322x182, High 1.2, with cropping.
@@ -30,26 +36,30 @@ pub(crate) const H264_KEYFRAME: &str = "\
 pub(crate) const HEVC_HEADER: &str = "\
     90687663310101600000009000000000003cf000fcfdf8f800000f04200001001840010c01ffff01\
     600000030090000003000003003c959809210001002a42010101600000030090000003000003003c\
-    a00a480b9c9596566924caf01680800000030080";
+    a00a480b9c9596566924caf0168080000003008000000504";
 /// E-RTMP HEVC SequenceStart: x265, 322x182, Main 10; cut after the SPS.
 pub(crate) const HEVC10_HEADER: &str = "\
     90687663310102200000009000000000003cf000fcfdfafa00000f04200001001840010c01ffff02\
     200000030090000003000003003c959809210001002c42010102200000030090000003000003003c\
-    a00a480b9c94d96566924caf0168080000030008";
+    a00a480b9c94d96566924caf0168080000030008000003005040";
 /// The begin of an E-RTMP HEVC keyframe, CodedFrames, composition time 200 ms.
-pub(crate) const HEVC_FRAME_X: &str = "91687663310000c800000dfe2801af1162fcfbdd80ae433ca0e241754bc00433f66b3031746d9ffe";
+pub(crate) const HEVC_FRAME_X: &str =
+    "91687663310000c800000dfe2801af1162fcfbdd80ae433ca0e241754bc00433f66b3031746d9ffe";
 /// E-RTMP video Metadata: an empty colorInfo, with frame type 5, which does not count.
-pub(crate) const COLOR_INFO: &str = "d468766331020009636f6c6f72496e666f03000b636f6c6f72436f6e66696703000009000009";
+pub(crate) const COLOR_INFO: &str =
+    "d468766331020009636f6c6f72496e666f03000b636f6c6f72436f6e66696703000009000009";
 /// E-RTMP AV1 SequenceStart without a record, as FFmpeg sends it first.
 pub(crate) const AV1_EMPTY_HEADER: &str = "9061763031";
 /// E-RTMP AV1 SequenceStart: libaom, 322x182.
 pub(crate) const AV1_HEADER: &str = "906176303181000c000a0b000000043d06d4daf90040";
 /// The begin of an E-RTMP AV1 keyframe, which has no composition time.
-pub(crate) const AV1_KEYFRAME: &str = "916176303112000a0b000000043d06d4daf9004032f20e140023183030c9344b75c10500db2ae09a";
+pub(crate) const AV1_KEYFRAME: &str =
+    "916176303112000a0b000000043d06d4daf9004032f20e140023183030c9344b75c10500db2ae09a";
 /// E-RTMP VP9 SequenceStart, with version and flags of the box.
 pub(crate) const VP9_HEADER: &str = "907670303901000000000b820202020000";
 /// The begin of an E-RTMP VP9 keyframe, 322x182.
-pub(crate) const VP9_KEYFRAME: &str = "9176703039824983420014100b560638241c184a0009a050661fdfeff7fe8fff27e4fd1ffa0f7edf";
+pub(crate) const VP9_KEYFRAME: &str =
+    "9176703039824983420014100b560638241c184a0009a050661fdfeff7fe8fff27e4fd1ffa0f7edf";
 /// AAC sequence header: LC, 48 kHz, stereo, with an SBR extension that says no.
 pub(crate) const AAC_HEADER: &str = "af00119056e500";
 /// E-RTMP AAC MultichannelConfig: native order, 5.1.
@@ -63,7 +73,8 @@ pub(crate) const OPUS_HEADER: &str = "904f7075734f707573486561640102380180bb0000
 /// The begin of an E-RTMP Opus frame.
 pub(crate) const OPUS_FRAME: &str = "914f707573fc7e0299e7f9ecf511d613fd3afcf53c747846";
 /// E-RTMP FLAC SequenceStart: 48 kHz, stereo.
-pub(crate) const FLAC_HEADER: &str = "90664c6143040004000000000010980bb802f00000000000000000000000000000000000000000";
+pub(crate) const FLAC_HEADER: &str =
+    "90664c6143040004000000000010980bb802f00000000000000000000000000000000000000000";
 /// E-RTMP AC-3 SequenceStart, which has no content.
 pub(crate) const AC3_EMPTY_HEADER: &str = "9061632d33";
 /// The begin of an E-RTMP AC-3 frame: 48 kHz, 5.1.

@@ -308,3 +308,6 @@ impl TagHeader {
         [self.first, s2, s1, s0, t2, t1, t0, t3, 0, 0, 0]
     }
 }
+
+#[cfg(test)]
+mod tests;

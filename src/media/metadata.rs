@@ -270,3 +270,6 @@ fn salvage(container: &[u8]) -> Vec<(String, Value)> {
 
 /// How many properties of broken metadata are kept. Whole metadata has fewer than fifty.
 const MAX_SALVAGED: usize = 128;
+
+#[cfg(test)]
+mod tests;

@@ -71,3 +71,6 @@ impl MixCorrect {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

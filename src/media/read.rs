@@ -42,7 +42,6 @@ impl<'a> ByteReader<'a> {
         self.rest().is_empty()
     }
 
-
     pub(crate) fn take(&mut self, count: usize, reading: &'static str) -> Result<&'a [u8], Short> {
         let taken = self.rest().get(..count).ok_or(Short {
             reading,
@@ -115,7 +114,10 @@ impl<'a> BitReader<'a> {
     /// Up to 32 bits as a number.
     pub(crate) fn bits(&mut self, count: u32, reading: &'static str) -> Result<u32, Short> {
         debug_assert!(count <= 32);
-        let short = Short { reading, offset: self.offset() };
+        let short = Short {
+            reading,
+            offset: self.offset(),
+        };
         if self.left() < count as usize {
             return Err(short);
         }
@@ -134,7 +136,10 @@ impl<'a> BitReader<'a> {
 
     pub(crate) fn skip(&mut self, count: usize, reading: &'static str) -> Result<(), Short> {
         if self.left() < count {
-            return Err(Short { reading, offset: self.offset() });
+            return Err(Short {
+                reading,
+                offset: self.offset(),
+            });
         }
         self.position += count;
         Ok(())

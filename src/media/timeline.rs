@@ -309,9 +309,9 @@ impl Timeline {
                 .max()
         };
         let position = match reference {
-            // A first timestamp of 0 is often followed by large ones: what would be negative is none of a wrap.
+            // A first timestamp of 0 is often followed by large ones: what would be far before 0 is none of a wrap.
             Some(reference) => match nearest(reference, timestamp, 0) {
-                position if position < 0 => i64::from(timestamp),
+                position if position < -i64::from(MAX_LAG_MS) => i64::from(timestamp),
                 position => position,
             },
             None => i64::from(timestamp),
@@ -407,3 +407,6 @@ fn allowance_ms(since: Option<Instant>, now: Instant) -> i64 {
     let elapsed = elapsed_ms(since, now);
     (elapsed + elapsed / 4).max(i64::from(MAX_STEP_MS))
 }
+
+#[cfg(test)]
+mod tests;

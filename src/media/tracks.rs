@@ -221,3 +221,6 @@ impl Headers {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

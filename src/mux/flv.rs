@@ -2,7 +2,7 @@
 //!
 //! - *Passes through*: the bodies of audio, video and data tags, byte by byte, E-RTMP bodies included.
 //! - *Is transformed*: timestamps are those of the stream's timeline, modulo 2^32 (the extended byte counts); onMetaData
-//!   loses what describes a file and gets a `server` ([`Metadata::write_for_players`]).
+//!   loses what describes a file, gets a `server` ([`Metadata::write_for_players`]), and stands at 0 wherever it comes.
 //! - *Is dropped*: with [`FlvMux::drop`], tags of a kind that the header's flags deny; bodies that are larger than
 //!   DataSize can state.
 //!
@@ -164,3 +164,6 @@ fn split_tag(input: &[u8]) -> Option<(TagHeader, &[u8], &[u8])> {
         && previous as usize == TAG_HEADER_SIZE + header.size;
     is_tag.then_some((header, body, after))
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,11 +1,13 @@
 //! What is known of one play, and the line it leaves in the log.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tracing::info;
 
 use crate::hub::{EndReason, StreamKey};
+use crate::observe::{Count, Counters};
 
 /// Why a play ended. The names are those of the access log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +37,7 @@ impl PlayEnd {
 
 /// Counts for one player. Writes the play's line when it is dropped, so no way to end can miss it.
 pub(super) struct Account {
+    pub(super) counters: Arc<Counters>,
     pub(super) client: u64,
     pub(super) peer: Option<SocketAddr>,
     pub(super) key: StreamKey,
@@ -59,6 +62,10 @@ impl Account {
 
 impl Drop for Account {
     fn drop(&mut self) {
+        self.counters.play_ended(self.bytes, self.skips);
+        if self.end == PlayEnd::Stalled {
+            self.counters.count(Count::Stall);
+        }
         info!(
             target: "pingora_live::access",
             client = self.client,

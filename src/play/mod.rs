@@ -7,7 +7,7 @@
 //! [workers](worker), which write each unit to all their players.
 
 mod account;
-mod deadline;
+mod connection;
 mod http;
 mod limits;
 mod page;
@@ -16,6 +16,8 @@ mod proxy;
 mod route;
 mod socket;
 mod take;
+#[cfg(test)]
+mod tests;
 mod transport;
 mod worker;
 
@@ -32,9 +34,11 @@ use tracing::{debug, info};
 
 use crate::config::{self, OnMissing, StartTime};
 use crate::hub::{Format, Hub, HubLimits, Seat, SeatError, Stream};
+use crate::observe::{Count, Counters};
 use crate::vhost::Vhosts;
 
 use account::{Account, PlayEnd};
+use connection::Deadlines;
 use limits::Connections;
 use player::{Player, Rebase};
 use route::{Route, Target};
@@ -45,7 +49,7 @@ pub(crate) use account::{Peer, millis};
 pub(crate) use limits::Admission;
 
 pub use account::PlayEnd as EndOfPlay;
-pub use deadline::HeaderDeadline;
+pub use connection::{HttpConnections, NEXT_REQUEST_HEADER, REQUEST_HEADER};
 pub use http::SERVER;
 pub use proxy::LiveProxy;
 
@@ -61,6 +65,8 @@ struct Inner {
     hub: Hub,
     connections: Arc<Connections>,
     next_client: AtomicU64,
+    deadlines: Deadlines,
+    counters: Arc<Counters>,
     /// Made on the runtime of the first request, so that an embedding proxy has nothing to wire.
     workers: OnceLock<Workers>,
     ticker: OnceLock<()>,
@@ -90,6 +96,8 @@ impl Live {
                 hub,
                 connections: Connections::new(limits.connections as usize, limits.connections_per_ip as usize),
                 next_client: AtomicU64::new(1),
+                deadlines: Deadlines::default(),
+                counters: Arc::default(),
                 workers: OnceLock::new(),
                 ticker: OnceLock::new(),
                 config,
@@ -110,6 +118,26 @@ impl Live {
     /// Publishers and players now, those that wait included.
     pub fn connections(&self) -> usize {
         self.inner.connections.count()
+    }
+
+    /// What happened so far.
+    pub fn counters(&self) -> &Counters {
+        &self.inner.counters
+    }
+
+    /// Wraps the HTTP application that serves this in what pingora's connections lack: a deadline for whole request headers, and a look
+    /// at the first bytes that does not wait for 24 of them.
+    pub fn connections_for<A>(&self, app: A) -> HttpConnections<A>
+    where
+        A: pingora::apps::HttpServerApp + Send + Sync + 'static,
+    {
+        HttpConnections::new(app, self.inner.deadlines.clone())
+    }
+
+    /// To be called in `logging`, where there is one: the connection's clock runs again, for the next request's header. Without it,
+    /// pingora's 60 s for each read bound that.
+    pub fn request_done(&self, session: &Session) {
+        self.inner.deadlines.request_done(session);
     }
 
     pub(crate) fn vhosts(&self) -> &Vhosts {
@@ -148,6 +176,7 @@ impl Live {
     /// Those of writing to the client; the connection is then of no more use.
     pub async fn handle(&self, session: &mut Session) -> Result<Handled> {
         self.ensure_ticker();
+        self.inner.deadlines.header_came(session);
         let crossdomain = self.inner.config.http.crossdomain;
         let target = {
             let request = session.req_header();
@@ -188,17 +217,23 @@ impl Live {
             Ok(admission) => admission,
             Err(refusal) => {
                 info!(peer = %Peer(peer), stream = %target.key, "play refused: {refusal}");
+                self.counters().count(Count::PlayRefused);
                 return http::text(session, StatusCode::SERVICE_UNAVAILABLE, crossdomain, &refusal.to_string()).await;
             }
         };
-        let stream = match self.find_or_wait(session, &target).await? {
-            Some(stream) => stream,
-            None if self.hub().is_shut_down() => {
+        let stream = match self.find_or_wait(session, &target).await {
+            Found::Stream(stream) => stream,
+            Found::Left => {
+                session.set_keepalive(None);
+                return Ok(());
+            }
+            Found::Missing if self.hub().is_shut_down() => {
                 let line = "the server is shutting down";
                 return http::text(session, StatusCode::SERVICE_UNAVAILABLE, crossdomain, line).await;
             }
-            None => {
-                debug!(peer = %Peer(peer), stream = %target.key, "no such stream");
+            Found::Missing => {
+                info!(peer = %Peer(peer), stream = %target.key, waited_ms = millis(asked.elapsed()), "no such stream");
+                self.counters().count(Count::PlayNotFound);
                 return http::text(session, StatusCode::NOT_FOUND, crossdomain, NO_SUCH_STREAM).await;
             }
         };
@@ -210,11 +245,14 @@ impl Live {
                     SeatError::Full { .. } => StatusCode::SERVICE_UNAVAILABLE,
                 };
                 info!(peer = %Peer(peer), stream = %target.key, "play refused: {error}");
+                self.counters().count(Count::PlayRefused);
                 return http::text(session, status, crossdomain, &error.to_string()).await;
             }
         };
         let protocol = if session.is_http2() { "http2" } else { "http1" };
+        self.counters().count(Count::Play);
         let account = Account {
+            counters: Arc::clone(&self.inner.counters),
             client: self.next_client(),
             peer,
             key: target.key.clone(),
@@ -235,23 +273,20 @@ impl Live {
         self.hand_over(session, target.format, seat, rebase, account, admission).await
     }
 
-    /// The stream, now or within the time that its vhost holds players. `None` when it does not come.
-    async fn find_or_wait(&self, session: &mut Session, target: &Target) -> Result<Option<Arc<Stream>>> {
+    /// The stream, now or within the time that its vhost holds players.
+    async fn find_or_wait(&self, session: &mut Session, target: &Target) -> Found {
         if let Some(stream) = self.hub().find(&target.key) {
-            return Ok(Some(stream));
+            return Found::Stream(stream);
         }
         let play = &target.settings.play;
-        if play.on_missing == OnMissing::NotFound || self.hub().is_shut_down() {
-            return Ok(None);
+        if play.on_missing == OnMissing::NotFound {
+            return Found::Missing;
         }
         tokio::select! {
-            stream = self.hub().wait_for(&target.key) => Ok(stream),
-            () = tokio::time::sleep(play.wait) => Ok(None),
+            stream = self.hub().wait_for(&target.key) => stream.map_or(Found::Missing, Found::Stream),
+            () = tokio::time::sleep(play.wait) => Found::Missing,
             // A player that gives up must not hold its place until the wait is over.
-            left = session.read_body_or_idle(true) => match left {
-                Err(error) => Err(error),
-                Ok(_) => Error::e_explain(ErrorType::ConnectionClosed, "the player left while it waited"),
-            },
+            _ = session.read_body_or_idle(true) => Found::Left,
         }
     }
 
@@ -304,6 +339,15 @@ impl Live {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
+}
+
+/// What became of a search for a stream.
+enum Found {
+    Stream(Arc<Stream>),
+    /// It is not there, and did not come in time.
+    Missing,
+    /// The player gave up first.
+    Left,
 }
 
 const NO_SUCH_STREAM: &str = "no such stream";

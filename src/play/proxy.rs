@@ -6,7 +6,7 @@ use pingora::proxy::{ProxyHttp, Session};
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorType, Result};
 
-use super::{HeaderDeadline, Handled, Live, http as answer, page};
+use super::{Handled, Live, http as answer, page};
 
 /// What the binary serves. A proxy of one's own calls [`Live::handle`] instead.
 pub struct LiveProxy {
@@ -26,11 +26,6 @@ impl ProxyHttp for LiveProxy {
 
     fn new_ctx(&self) -> Self::CTX {}
 
-    async fn early_request_filter(&self, _session: &mut Session, _ctx: &mut Self::CTX) -> Result<()> {
-        HeaderDeadline::header_came();
-        Ok(())
-    }
-
     async fn request_filter(&self, session: &mut Session, _ctx: &mut Self::CTX) -> Result<bool> {
         if self.live.handle(session).await? == Handled::Yes {
             return Ok(true);
@@ -45,5 +40,9 @@ impl ProxyHttp for LiveProxy {
     async fn upstream_peer(&self, _session: &mut Session, _ctx: &mut Self::CTX) -> Result<Box<HttpPeer>> {
         // request_filter answers everything.
         Error::e_explain(ErrorType::InternalError, "there is no upstream")
+    }
+
+    async fn logging(&self, session: &mut Session, _error: Option<&Error>, _ctx: &mut Self::CTX) {
+        self.live.request_done(session);
     }
 }

@@ -97,6 +97,12 @@ impl Workers {
         Self { list }
     }
 
+    /// Players that the workers and their slow lanes have.
+    #[cfg(test)]
+    pub(super) fn load(&self) -> usize {
+        self.list.iter().map(|w| w.load.load(Ordering::Relaxed)).sum()
+    }
+
     /// Gives a player to the least loaded worker.
     pub(super) fn add(&self, player: Player) {
         let Some(worker) = self.list.iter().min_by_key(|w| w.load.load(Ordering::Relaxed)) else {

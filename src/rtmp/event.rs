@@ -104,9 +104,10 @@ pub struct Play {
     pub stream_id: u32,
     /// The stream name as sent, with what the client appended to it; may be empty.
     pub name: String,
-    /// As sent: -2 live or else recorded (the default), -1 live only, else seconds into the recording.
+    /// As sent: -2 live or else recorded (the default), -1 live only, else seconds into the recording. FFmpeg and librtmp
+    /// send thousandths: -2000, -1000, milliseconds.
     pub start: f64,
-    /// As sent: -1 to the end (the default), else seconds.
+    /// As sent: -1 to the end (the default), else seconds, with the same caution.
     pub duration: f64,
     /// Whether an earlier playlist is to be forgotten; true by default.
     pub reset: bool,

@@ -15,10 +15,11 @@ use pingora::protocols::Stream;
 use pingora::server::ShutdownWatch;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
-use tracing::{Instrument, debug, info, info_span, warn};
+use tracing::{Instrument, Span, debug, field, info, info_span, warn};
 
 use crate::hub::{Counters, EndReason, Publisher, PublishError, PushError, StreamKey};
 use crate::media::{FrameKind, metadata};
+use crate::observe::Count;
 use crate::play::{Admission, Live, Peer, SERVER, millis};
 use crate::vhost;
 
@@ -51,13 +52,23 @@ impl ServerApp for RtmpApp {
             .get_socket_digest()
             .and_then(|d| d.peer_addr().and_then(|a| a.as_inet()).copied());
         let client = self.live.next_client();
-        let span = info_span!("rtmp", client, peer = %Peer(peer));
+        let span = info_span!(
+            "rtmp",
+            client,
+            peer = %Peer(peer),
+            vhost = field::Empty,
+            app = field::Empty,
+            stream = field::Empty,
+        );
         async {
             match self.live.admit(peer) {
                 Ok(admission) => {
                     Connection::new(self.live.clone(), stream, peer, admission).run(shutdown.clone()).await;
                 }
-                Err(refusal) => info!("connection refused: {refusal}"),
+                Err(refusal) => {
+                    self.live.counters().count(Count::ConnectionRefused);
+                    info!("connection refused: {refusal}");
+                }
             }
         }
         .instrument(span)
@@ -147,6 +158,9 @@ impl Connection {
         // The session may hold a last word to the peer: an _error, an onStatus.
         let _ = timeout(GOODBYE, self.flush()).await;
         let _ = timeout(GOODBYE, self.io.shutdown()).await;
+        if matches!(end, End::Protocol(_) | End::Media(_)) {
+            self.live.counters().count(Count::ProtocolError);
+        }
         match &end {
             End::Protocol(error) => {
                 warn!(position = self.session.position(), "the peer broke the protocol: {error}");
@@ -286,7 +300,7 @@ impl Connection {
         if !publishing.announced && publishing.publisher.stream().is_ready() {
             publishing.announced = true;
             let stream = publishing.publisher.stream();
-            info!(stream = %stream.key(), "stream ready: {}", stream.summary());
+            info!("stream ready: {}", stream.summary());
         }
         Ok(())
     }
@@ -294,13 +308,14 @@ impl Connection {
     fn publish(&mut self, publish: &Publish) -> Result<(), End> {
         match self.claim(publish) {
             Ok(publisher) => {
-                info!(
-                    vhost = publisher.stream().key().vhost(),
-                    app = publisher.stream().key().app(),
-                    stream = publisher.stream().key().stream(),
-                    encoder = self.connect.as_ref().map(|c| c.flash_ver.as_str()),
-                    "publish started"
-                );
+                let key = publisher.stream().key();
+                let span = Span::current();
+                span.record("vhost", key.vhost());
+                span.record("app", key.app());
+                span.record("stream", key.stream());
+                let encoder = self.connect.as_ref().map(|c| c.flash_ver.as_str());
+                info!(encoder, "publish started");
+                self.live.counters().count(Count::Publish);
                 self.session.accept_publish(publish.stream_id);
                 self.publishing = Some(Publishing {
                     publisher,
@@ -313,6 +328,7 @@ impl Connection {
             }
             Err(reject) => {
                 info!(name = publish.name, "publish refused: {}", reject.description);
+                self.live.counters().count(Count::PublishRefused);
                 self.session.reject_publish(publish.stream_id, &reject);
                 Err(End::Refused(reject.description))
             }
@@ -370,17 +386,14 @@ impl Connection {
         let Some(publishing) = self.publishing.take() else {
             return;
         };
-        let key = publishing.publisher.stream().key().clone();
         let Counters {
             video_frames,
             audio_frames,
             bytes,
             dropped,
         } = publishing.publisher.finish();
+        self.live.counters().publish_ended(bytes);
         info!(
-            vhost = key.vhost(),
-            app = key.app(),
-            stream = key.stream(),
             duration_ms = millis(publishing.since.elapsed()),
             bytes,
             video_frames,

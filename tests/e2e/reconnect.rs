@@ -77,7 +77,7 @@ fn a_publisher_gone_for_good_ends_the_body_properly() {
     assert_eq!(player.wait_end(Duration::from_secs(5)), End::Proper);
     let flv = player.flv();
     let last = sent.iter().rfind(|tag| tag.kind == VIDEO).expect("pictures were sent");
-    assert_eq!(&flv.frames(VIDEO).last().expect("pictures came").body, &&last.body, "the last frame came too");
+    assert_eq!(flv.frames(VIDEO).last().expect("pictures came").body, last.body, "the last frame came too");
 }
 
 /// After that, the stream is one that is not there.

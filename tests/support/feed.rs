@@ -72,6 +72,20 @@ impl Plan {
         self
     }
 
+    /// Pictures of at least that many bytes, padded with filler data that decoders skip.
+    pub fn with_pictures_of(mut self, bytes: usize) -> Plan {
+        for frame in self.frames.iter_mut().filter(|frame| frame.kind == VIDEO) {
+            let missing = bytes.saturating_sub(frame.body.len() + 6);
+            // H.264 7.3.2.7: a NAL unit of type 12, behind its length as AVCC has it.
+            let size = u32::try_from(missing + 2).expect("a small picture");
+            frame.body.extend_from_slice(&size.to_be_bytes());
+            frame.body.push(0x0c);
+            frame.body.extend(std::iter::repeat_n(0xff, missing));
+            frame.body.push(0x80);
+        }
+        self
+    }
+
     pub fn for_ms(mut self, ms: u64) -> Plan {
         self.stop_ms = ms;
         self
@@ -159,7 +173,7 @@ impl Drop for Feed {
 
 fn play(client: &mut Client, plan: &Plan, stop: &AtomicBool, sent: &Mutex<Vec<Tag>>) -> io::Result<()> {
     let begin = Instant::now();
-    let mut send = |client: &mut Client, tag: &Tag, at_ms: u64| -> io::Result<()> {
+    let send = |client: &mut Client, tag: &Tag, at_ms: u64| -> io::Result<()> {
         // The wire has 32 bits; a longer stream goes round.
         let dts = (plan.start_ms + at_ms) as u32;
         // Noted first, so that a frame that has come has always been noted.

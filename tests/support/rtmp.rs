@@ -108,7 +108,7 @@ impl Client {
     }
 
     /// A command message with the next transaction id.
-    pub fn command(&mut self, message_stream: u32, name: &str, mut arguments: Vec<Amf<'_>>) -> io::Result<()> {
+    pub fn command<'a>(&mut self, message_stream: u32, name: &'a str, mut arguments: Vec<Amf<'a>>) -> io::Result<()> {
         self.transaction += 1.0;
         let mut values = vec![Amf::Text(name), Amf::Number(self.transaction)];
         values.append(&mut arguments);

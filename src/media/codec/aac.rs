@@ -104,7 +104,10 @@ fn specific_config(
     channel_configuration: u32,
 ) -> Result<Option<u8>, CodecError> {
     if !matches!(object_type, 1..=4 | 6 | 7 | 17 | 19..=23) {
-        return Err(CodecError::Invalid { what: "object type is not general audio", offset: 0 });
+        return Err(CodecError::Invalid {
+            what: "object type is not general audio",
+            offset: 0,
+        });
     }
     bits.skip(1, "frameLengthFlag")?;
     if bits.bit("dependsOnCoreCoder")? {
@@ -132,7 +135,10 @@ fn specific_config(
 
 /// program_config_element, ISO/IEC 14496-3 §4.4.1.1: how many channels it names.
 fn program_config(bits: &mut BitReader<'_>) -> Result<u8, CodecError> {
-    bits.skip(10, "element_instance_tag, object_type, sampling_frequency_index")?;
+    bits.skip(
+        10,
+        "element_instance_tag, object_type, sampling_frequency_index",
+    )?;
     let front = bits.bits(4, "num_front_channel_elements")?;
     let side = bits.bits(4, "num_side_channel_elements")?;
     let back = bits.bits(4, "num_back_channel_elements")?;
@@ -154,7 +160,10 @@ fn program_config(bits: &mut BitReader<'_>) -> Result<u8, CodecError> {
         channels += if bits.bit("element_is_cpe")? { 2 } else { 1 };
         bits.skip(4, "element_tag_select")?;
     }
-    bits.skip(4 * (lfe + assoc) as usize + 5 * coupling as usize, "element tags")?;
+    bits.skip(
+        4 * (lfe + assoc) as usize + 5 * coupling as usize,
+        "element tags",
+    )?;
     bits.align();
     let comment = bits.bits(8, "comment_field_bytes")?;
     bits.skip(8 * comment as usize, "comment_field_data")?;

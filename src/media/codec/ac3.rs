@@ -12,12 +12,22 @@ const CHANNELS: [u8; 8] = [2, 1, 2, 3, 3, 4, 4, 5];
 pub(super) fn read_frame(codec: Codec, frame: &[u8]) -> Result<CodecInfo, CodecError> {
     let mut bits = BitReader::new(frame);
     if bits.bits(16, "syncword")? != 0x0b77 {
-        return Err(CodecError::Invalid { what: "no AC-3 syncword", offset: 0 });
+        return Err(CodecError::Invalid {
+            what: "no AC-3 syncword",
+            offset: 0,
+        });
     }
-    let (rate, mode, lfe) =
-        if codec == Codec::Ac3 { ac3(&mut bits)? } else { eac3(&mut bits)? };
+    let (rate, mode, lfe) = if codec == Codec::Ac3 {
+        ac3(&mut bits)?
+    } else {
+        eac3(&mut bits)?
+    };
     let channels = CHANNELS.get(mode as usize).map(|full| full + u8::from(lfe));
-    Ok(CodecInfo { sample_rate_hz: rate, channels, ..CodecInfo::new(codec) })
+    Ok(CodecInfo {
+        sample_rate_hz: rate,
+        channels,
+        ..CodecInfo::new(codec)
+    })
 }
 
 type Facts = (Option<u32>, u32, bool);
@@ -46,7 +56,9 @@ fn eac3(bits: &mut BitReader<'_>) -> Result<Facts, CodecError> {
     bits.skip(2 + 3 + 11, "strmtyp, substreamid, frmsiz")?;
     let rate = match bits.bits(2, "fscod")? {
         // Half the rates of AC-3.
-        3 => SAMPLE_RATES_HZ.get(bits.bits(2, "fscod2")? as usize).map(|rate| rate / 2),
+        3 => SAMPLE_RATES_HZ
+            .get(bits.bits(2, "fscod2")? as usize)
+            .map(|rate| rate / 2),
         code => {
             bits.skip(2, "numblkscod")?;
             SAMPLE_RATES_HZ.get(code as usize).copied()

@@ -12,7 +12,10 @@ pub(super) fn read_record(record: &[u8]) -> Result<CodecInfo, CodecError> {
     const SEQUENCE_HEADER: u8 = 1;
     let mut reader = ByteReader::new(record);
     if reader.u8("marker and version")? != MARKER_AND_VERSION {
-        return Err(CodecError::Invalid { what: "not an AV1CodecConfigurationRecord", offset: 0 });
+        return Err(CodecError::Invalid {
+            what: "not an AV1CodecConfigurationRecord",
+            offset: 0,
+        });
     }
     let profile_level = reader.u8("seq_profile, seq_level_idx_0")?;
     let tier_depth = reader.u8("seq_tier_0 and format")?;
@@ -29,7 +32,11 @@ pub(super) fn read_record(record: &[u8]) -> Result<CodecInfo, CodecError> {
         if extended {
             reader.u8("obu_extension_header")?;
         }
-        let size = if sized { leb128(&mut reader)? } else { reader.rest().len() };
+        let size = if sized {
+            leb128(&mut reader)?
+        } else {
+            reader.rest().len()
+        };
         let obu = reader.take(size, "OBU")?;
         if header >> 3 & 0x0f == SEQUENCE_HEADER {
             let (width, height) = sequence_size(obu)?;
@@ -49,11 +56,16 @@ fn leb128(reader: &mut ByteReader<'_>) -> Result<usize, CodecError> {
         let byte = reader.u8("obu_size")?;
         value |= u64::from(byte & 0x7f) << shift;
         if byte & 0x80 == 0 {
-            return usize::try_from(value)
-                .map_err(|_| CodecError::Invalid { what: "impossible obu_size", offset });
+            return usize::try_from(value).map_err(|_| CodecError::Invalid {
+                what: "impossible obu_size",
+                offset,
+            });
         }
     }
-    Err(CodecError::Invalid { what: "obu_size of more than eight bytes", offset })
+    Err(CodecError::Invalid {
+        what: "obu_size of more than eight bytes",
+        offset,
+    })
 }
 
 /// AV1 Bitstream §6.4.1.

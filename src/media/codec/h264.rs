@@ -13,7 +13,10 @@ const MAX_SIZE: u32 = 1 << 16;
 pub(super) fn read_record(record: &[u8]) -> Result<CodecInfo, CodecError> {
     let mut reader = ByteReader::new(record);
     if reader.u8("configurationVersion")? != 1 {
-        return Err(CodecError::Invalid { what: "not an AVCDecoderConfigurationRecord", offset: 0 });
+        return Err(CodecError::Invalid {
+            what: "not an AVCDecoderConfigurationRecord",
+            offset: 0,
+        });
     }
     let profile = reader.u8("AVCProfileIndication")?;
     let constraints = reader.u8("profile_compatibility")?;
@@ -73,14 +76,20 @@ fn sps_size(sps: &[u8]) -> Result<(u32, u32), CodecError> {
     let payload = rbsp(sps);
     let mut bits = BitReader::new(&payload);
     if bits.bits(8, "NAL header")? & 0x1f != SPS {
-        return Err(CodecError::Invalid { what: "not a sequence parameter set", offset: 0 });
+        return Err(CodecError::Invalid {
+            what: "not a sequence parameter set",
+            offset: 0,
+        });
     }
     let profile = bits.bits(8, "profile_idc")?;
     bits.skip(16, "constraint flags, level_idc")?;
     bits.ue("seq_parameter_set_id")?;
     let mut chroma_format = 1;
     let mut separate_planes = false;
-    if matches!(profile, 100 | 110 | 122 | 244 | 44 | 83 | 86 | 118 | 128 | 138 | 139 | 134 | 135) {
+    if matches!(
+        profile,
+        100 | 110 | 122 | 244 | 44 | 83 | 86 | 118 | 128 | 138 | 139 | 134 | 135
+    ) {
         chroma_format = bits.ue("chroma_format_idc")?;
         if chroma_format == 3 {
             separate_planes = bits.bit("separate_colour_plane_flag")?;
@@ -117,7 +126,11 @@ fn sps_size(sps: &[u8]) -> Result<(u32, u32), CodecError> {
     let offset = bits.offset();
     let width_in_mbs = bits.ue("pic_width_in_mbs_minus1")?;
     let height_in_units = bits.ue("pic_height_in_map_units_minus1")?;
-    let fields = if bits.bit("frame_mbs_only_flag")? { 1 } else { 2 };
+    let fields = if bits.bit("frame_mbs_only_flag")? {
+        1
+    } else {
+        2
+    };
     if fields == 2 {
         bits.bit("mb_adaptive_frame_field_flag")?;
     }
@@ -137,9 +150,14 @@ fn sps_size(sps: &[u8]) -> Result<(u32, u32), CodecError> {
     let shown = |minus1: u32, scale: u32, begin: u32, end: u32, unit: u32| {
         let whole = minus1.checked_add(1)?.checked_mul(16 * scale)?;
         let cropped = begin.checked_add(end)?.checked_mul(unit)?;
-        whole.checked_sub(cropped).filter(|size| (1..=MAX_SIZE).contains(size))
+        whole
+            .checked_sub(cropped)
+            .filter(|size| (1..=MAX_SIZE).contains(size))
     };
-    let invalid = CodecError::Invalid { what: "impossible picture size", offset };
+    let invalid = CodecError::Invalid {
+        what: "impossible picture size",
+        offset,
+    };
     Ok((
         shown(width_in_mbs, 1, left, right, unit_x).ok_or(invalid)?,
         shown(height_in_units, fields, top, bottom, unit_y).ok_or(invalid)?,

@@ -23,10 +23,7 @@ pub(super) fn read_record(record: &[u8]) -> Result<CodecInfo, CodecError> {
     let compatibility = reader.u32("general_profile_compatibility_flags")?;
     reader.take(6, "general_constraint_indicator_flags")?;
     let level = reader.u8("general_level_idc")?;
-    reader.take(
-        9,
-        "min_spatial_segmentation_idc to lengthSizeMinusOne",
-    )?;
+    reader.take(9, "min_spatial_segmentation_idc to lengthSizeMinusOne")?;
     let arrays = reader.u8("numOfArrays")?;
     let mut info = CodecInfo {
         profile: Some(profile_name(profile & 0x1f, compatibility)),
@@ -52,7 +49,9 @@ pub(super) fn read_record(record: &[u8]) -> Result<CodecInfo, CodecError> {
 /// H.265 Annex A.3. An encoder may state profile 0 and only set compatibility flags; the lowest one counts then.
 fn profile_name(profile: u8, compatibility: u32) -> Cow<'static, str> {
     let profile = match profile {
-        0 => (1..32).find(|bit| compatibility & 0x8000_0000 >> bit != 0).unwrap_or(0),
+        0 => (1..32)
+            .find(|bit| compatibility & 0x8000_0000 >> bit != 0)
+            .unwrap_or(0),
         profile => profile,
     };
     match profile {
@@ -100,9 +99,14 @@ fn sps_size(nal: &[u8]) -> Result<(u32, u32), CodecError> {
     };
     let shown = |whole: u32, begin: u32, end: u32, unit: u32| {
         let cropped = begin.checked_add(end)?.checked_mul(unit)?;
-        whole.checked_sub(cropped).filter(|size| (1..=MAX_SIZE).contains(size))
+        whole
+            .checked_sub(cropped)
+            .filter(|size| (1..=MAX_SIZE).contains(size))
     };
-    let invalid = CodecError::Invalid { what: "impossible picture size", offset };
+    let invalid = CodecError::Invalid {
+        what: "impossible picture size",
+        offset,
+    };
     Ok((
         shown(width, left, right, unit_x).ok_or(invalid)?,
         shown(height, top, bottom, unit_y).ok_or(invalid)?,

@@ -96,7 +96,12 @@ impl CodecInfo {
     /// # Errors
     /// [`CodecError`] when the record is broken. The track may still play: decoders are tolerant.
     pub fn of_part(part: &Part) -> Result<CodecInfo, CodecError> {
-        let Part { codec, packet, keyframe, .. } = *part;
+        let Part {
+            codec,
+            packet,
+            keyframe,
+            ..
+        } = *part;
         let data: &Bytes = &part.data;
         // FFmpeg begins with an empty SequenceStart when it has no configuration yet, and for AC-3 never sends another.
         if data.is_empty() && packet == PacketType::SequenceStart && codec != Codec::Opus {
@@ -125,7 +130,10 @@ fn multichannel(codec: Codec, data: &[u8]) -> Result<CodecInfo, CodecError> {
     let mut reader = ByteReader::new(data);
     reader.u8("audioChannelOrder")?;
     let channels = reader.u8("channelCount")?;
-    Ok(CodecInfo { channels: Some(channels), ..CodecInfo::new(codec) })
+    Ok(CodecInfo {
+        channels: Some(channels),
+        ..CodecInfo::new(codec)
+    })
 }
 
 impl fmt::Display for CodecInfo {

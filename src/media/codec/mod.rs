@@ -153,3 +153,6 @@ impl fmt::Display for CodecId {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

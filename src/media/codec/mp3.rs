@@ -10,7 +10,10 @@ pub(super) fn read_frame(frame: &[u8]) -> Result<CodecInfo, CodecError> {
     const MONO: u32 = 3;
     let mut bits = BitReader::new(frame);
     if bits.bits(11, "frame sync")? != SYNC {
-        return Err(CodecError::Invalid { what: "no MPEG audio sync", offset: 0 });
+        return Err(CodecError::Invalid {
+            what: "no MPEG audio sync",
+            offset: 0,
+        });
     }
     let version = bits.bits(2, "version")?;
     let layer = bits.bits(2, "layer")?;

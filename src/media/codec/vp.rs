@@ -20,7 +20,11 @@ pub(super) fn read_record(codec: Codec, record: &[u8]) -> Result<CodecInfo, Code
     let mut info = CodecInfo::new(codec);
     if codec == Codec::Vp9 {
         info.profile = name(format!("Profile {profile}"));
-        info.level = if level == 0 { None } else { name(format!("{}.{}", level / 10, level % 10)) };
+        info.level = if level == 0 {
+            None
+        } else {
+            name(format!("{}.{}", level / 10, level % 10))
+        };
     }
     Ok(info)
 }
@@ -30,14 +34,24 @@ pub(super) fn read_vp8_keyframe(frame: &[u8]) -> Result<CodecInfo, CodecError> {
     let mut reader = ByteReader::new(frame);
     let tag = reader.take(3, "frame tag")?;
     if tag.first().is_some_and(|first| first & 1 != 0) {
-        return Err(CodecError::Invalid { what: "VP8 keyframe flag without a keyframe", offset: 0 });
+        return Err(CodecError::Invalid {
+            what: "VP8 keyframe flag without a keyframe",
+            offset: 0,
+        });
     }
     if reader.take(3, "start code")? != [0x9d, 0x01, 0x2a] {
-        return Err(CodecError::Invalid { what: "no VP8 start code", offset: 3 });
+        return Err(CodecError::Invalid {
+            what: "no VP8 start code",
+            offset: 3,
+        });
     }
     let mut size = || Ok::<_, CodecError>(u32::from(reader.u16("size")?.swap_bytes() & 0x3fff));
     let (width, height) = (size()?, size()?);
-    Ok(CodecInfo { width: Some(width), height: Some(height), ..CodecInfo::new(Codec::Vp8) })
+    Ok(CodecInfo {
+        width: Some(width),
+        height: Some(height),
+        ..CodecInfo::new(Codec::Vp8)
+    })
 }
 
 /// VP9 Bitstream §6.2, uncompressed_header up to frame_size.
@@ -46,7 +60,10 @@ pub(super) fn read_vp9_keyframe(frame: &[u8]) -> Result<CodecInfo, CodecError> {
     let mut info = CodecInfo::new(Codec::Vp9);
     let mut bits = BitReader::new(frame);
     if bits.bits(2, "frame_marker")? != 2 {
-        return Err(CodecError::Invalid { what: "no VP9 frame marker", offset: 0 });
+        return Err(CodecError::Invalid {
+            what: "no VP9 frame marker",
+            offset: 0,
+        });
     }
     let low = bits.bits(1, "profile_low_bit")?;
     let profile = bits.bits(1, "profile_high_bit")? << 1 | low;
@@ -61,7 +78,10 @@ pub(super) fn read_vp9_keyframe(frame: &[u8]) -> Result<CodecInfo, CodecError> {
     bits.skip(2, "show_frame, error_resilient_mode")?;
     let offset = bits.offset();
     if bits.bits(24, "frame_sync_code")? != 0x49_83_42 {
-        return Err(CodecError::Invalid { what: "no VP9 sync code", offset });
+        return Err(CodecError::Invalid {
+            what: "no VP9 sync code",
+            offset,
+        });
     }
     // §6.2.2, color_config.
     if profile >= 2 {

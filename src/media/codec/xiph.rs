@@ -9,30 +9,38 @@ const OPUS_RATE_HZ: u32 = 48_000;
 /// RFC 7845 §5.1. The header may be empty (E-RTMP v2, ExAudioTagBody): channels are then as in MultichannelConfig, or what
 /// each packet says.
 pub(super) fn read_opus_head(head: &[u8]) -> Result<CodecInfo, CodecError> {
-    let mut info = CodecInfo { sample_rate_hz: Some(OPUS_RATE_HZ), ..CodecInfo::new(Codec::Opus) };
+    let mut info = CodecInfo {
+        sample_rate_hz: Some(OPUS_RATE_HZ),
+        ..CodecInfo::new(Codec::Opus)
+    };
     if head.is_empty() {
         return Ok(info);
     }
     let mut reader = ByteReader::new(head);
     if reader.take(8, "magic signature")? != b"OpusHead" {
-        return Err(CodecError::Invalid { what: "no OpusHead", offset: 0 });
+        return Err(CodecError::Invalid {
+            what: "no OpusHead",
+            offset: 0,
+        });
     }
     reader.u8("version")?;
     info.channels = Some(reader.u8("channel count")?);
     Ok(info)
 }
 
-/// E-RTMP v2, FlacSequenceHeader: the signature, then STREAMINFO as the first metadata block (RFC 9639 §8.1, §8.2).
+/// E-RTMP v2, FlacSequenceHeader: the signature, then STREAMINFO as the first metadata block (RFC 9639 §8.1, §8.2). FFmpeg
+/// sends the 34 bytes of STREAMINFO alone.
 pub(super) fn read_flac_header(header: &[u8]) -> Result<CodecInfo, CodecError> {
     const STREAMINFO: u8 = 0;
     let mut reader = ByteReader::new(header);
-    if reader.take(4, "signature")? != b"fLaC" {
-        return Err(CodecError::Invalid { what: "no fLaC signature", offset: 0 });
+    if header.starts_with(b"fLaC") {
+        reader.take(4, "signature")?;
+        if reader.u8("metadata block type")? & 0x7f != STREAMINFO {
+            let what = "first metadata block is not STREAMINFO";
+            return Err(CodecError::Invalid { what, offset: 4 });
+        }
+        reader.u24("metadata block length")?;
     }
-    if reader.u8("metadata block type")? & 0x7f != STREAMINFO {
-        return Err(CodecError::Invalid { what: "first metadata block is not STREAMINFO", offset: 4 });
-    }
-    reader.u24("metadata block length")?;
     reader.take(10, "block and frame sizes")?;
     let mut bits = BitReader::new(reader.rest());
     let rate = bits.bits(20, "sample rate")?;

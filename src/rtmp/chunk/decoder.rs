@@ -84,6 +84,12 @@ impl Decoder {
         self.partial_bytes
     }
 
+    /// Room that the buffers of messages in progress take, in bytes.
+    #[cfg(test)]
+    pub(super) fn partial_capacity(&self) -> usize {
+        self.streams.iter().filter_map(|stream| stream.partial.as_ref()).map(BytesMut::capacity).sum()
+    }
+
     /// Drops the message in progress on a chunk stream (RTMP §5.4.2). Its header stays valid for later chunks.
     pub fn abort(&mut self, csid: u32) {
         if let Some(stream) = self.streams.iter_mut().find(|stream| stream.csid == csid)
@@ -223,10 +229,10 @@ impl Header {
     /// RTMP §5.3.1.2.4: a chunk of type 3, which goes on with a message or starts one like the last.
     fn continue_with(&mut self, in_progress: bool, cursor: &mut &[u8]) -> Option<()> {
         if let Some(extended) = self.extended {
-            // RTMP §5.3.1.3: the field is repeated in type 3 chunks. FFmpeg before 2.6, librtmp 2.3 and Flash Media
-            // Live Encoder do not repeat it; some (SRS among them) repeat the absolute time where a delta was sent.
-            // So: it is the field if it is one of these two values, and data otherwise. Byte by byte, since the
-            // message may end with fewer than four.
+            // RTMP §5.3.1.3: the field is repeated in type 3 chunks. The text of 2009 had it otherwise, and OBS before
+            // 30.1 and rtmpdump's librtmp 2.3 do not repeat it; readers such as SRS before 7 expect the absolute time
+            // where the header had a delta. So: it is the field if it is one of these two values, and data
+            // otherwise. Byte by byte, since the message may end with fewer than four.
             let candidates = [extended.to_be_bytes(), self.timestamp.to_be_bytes()];
             let seen = cursor.get(..cursor.len().min(4)).unwrap_or_default();
             if candidates.iter().any(|field| field.starts_with(seen)) {
@@ -235,8 +241,8 @@ impl Header {
         }
         if !in_progress {
             if self.absolute && self.extended.is_some() {
-                // To the letter, the delta would be the timestamp of the type 0 chunk: a jump of over four hours. librtmp means
-                // "the same time again"; nobody is known to mean the other.
+                // To the letter, the delta would be the timestamp of the type 0 chunk: a jump of over four hours.
+                // librtmp means "the same time again"; nobody is known to mean the other.
                 self.delta = 0;
             }
             self.timestamp = self.timestamp.wrapping_add(self.delta);

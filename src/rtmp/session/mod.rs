@@ -2,8 +2,6 @@
 
 mod dialogue;
 #[cfg(test)]
-mod replay;
-#[cfg(test)]
 mod tests;
 
 use super::chunk::{Decoder, Encoder};

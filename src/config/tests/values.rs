@@ -1,0 +1,398 @@
+//! What is accepted, and what it means.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::{default_vhost, good};
+use crate::config::{
+    Cert, Config, Live, LogFormat, LogLevel, OnBusy, OnMissing, StartTime, TimeJitter, Vhost,
+    print_config, server_keys,
+};
+
+#[test]
+fn an_empty_file_is_a_working_server() {
+    for text in [
+        "",
+        "\n",
+        "# nothing\n",
+        "---\n",
+        "live:\n",
+        "live: {}\n",
+        "live: null\n",
+        "live: { http: , vhosts: }\n",
+        "\u{feff}live: {}\n",
+    ] {
+        assert_eq!(good(text), Config::default(), "{text:?}");
+    }
+    let live = Live::default();
+    assert_eq!(live.rtmp.listen, ["0.0.0.0:1935".parse().unwrap()]);
+    assert_eq!(live.http.listen, ["0.0.0.0:8080".parse().unwrap()]);
+    assert_eq!((live.rtmp.tls, live.https), (None, None));
+    assert_eq!(live.vhosts.keys().collect::<Vec<_>>(), ["__defaultVhost__"]);
+}
+
+#[test]
+fn addresses() {
+    for (yaml, expected) in [
+        ("1935", &["0.0.0.0:1935"][..]),
+        ("\":1935\"", &["0.0.0.0:1935"]),
+        (":1935", &["0.0.0.0:1935"]),
+        ("\"*:1935\"", &["0.0.0.0:1935"]),
+        ("localhost:1935", &["127.0.0.1:1935"]),
+        ("127.0.0.1:1935", &["127.0.0.1:1935"]),
+        ("\"[::]:1935\"", &["[::]:1935"]),
+        ("[1935, \"[::1]:1936\"]", &["0.0.0.0:1935", "[::1]:1936"]),
+        (
+            "\n      - 1935\n      - 127.0.0.1:1936",
+            &["0.0.0.0:1935", "127.0.0.1:1936"],
+        ),
+        ("[]", &[]),
+    ] {
+        let config = good(&format!("live:\n  rtmp:\n    listen: {yaml}\n"));
+        let listen: Vec<_> = config
+            .live
+            .rtmp
+            .listen
+            .iter()
+            .map(ToString::to_string)
+            .collect();
+        assert_eq!(listen, expected, "{yaml}");
+    }
+}
+
+/// One file that sets every key to something else than its default.
+const EVERY_KEY: &str = "
+threads: 4
+pid_file: /run/live.pid
+user: null
+fast_timeout_to_tokio_threshold_seconds: ~
+client_bind_to_ipv4: [10.0.0.1]
+live:
+  rtmp:
+    listen: 1940
+    chunk_size: 4096
+    tls: { listen: 1941, cert: /tls/rtmp.crt, key: /tls/rtmp.key }
+  http: { listen: [80], crossdomain: off, h2c: false }
+  https:
+    listen: ['0.0.0.0:443', '[::]:443']
+    certs:
+      - { cert: /tls/a.crt, key: '/tls/a b.key' }
+      - cert: /tls/b.crt
+        key: /tls/b.key
+        names: [Live.Example.com, '*.example.org']
+    http2: off
+  limits:
+    connections: 0
+    connections_per_ip: 10
+    players_per_stream: 1000
+    streams: 5
+    stream_memory: 64MiB
+    send_buffer: 100KB
+    player_stall: 30s
+  log: { level: debug, format: json }
+  vhosts:
+    __defaultVhost__:
+      enabled: off
+    Live.Example.com:
+      enabled: true
+      http_remux:
+        enabled: off
+        mounts: ['/[app]/[stream].flv', 'flv/[app]-[stream].flv']
+        drop_if_not_match: off
+        has_audio: off
+        has_video: off
+        guess_has_av: off
+        guess_wait: 0
+      play:
+        gop_cache: off
+        gop_cache_max_frames: 0
+        queue_length: 1m
+        mw_latency: 350ms
+        time_jitter: off
+        start_time: zero
+        mix_correct: on
+        on_missing: 404
+        wait: 0s
+      publish:
+        firstpkt_timeout: 1m
+        normal_timeout: 1500ms
+        on_busy: kick
+        republish_wait: 0
+        kickoff_for_idle: 1h
+";
+
+#[test]
+fn every_key_is_read() {
+    let config = good(EVERY_KEY);
+    let live = &config.live;
+    assert_eq!(
+        config
+            .server
+            .get("threads")
+            .and_then(|value| value.as_u64()),
+        Some(4)
+    );
+    assert!(config.server.get("live").is_none());
+    assert_eq!(live.rtmp.chunk_size, 4096);
+    let tls = live.rtmp.tls.as_ref().unwrap();
+    assert_eq!(
+        (tls.listen[0].port(), &tls.cert, &tls.key),
+        (1941, &"/tls/rtmp.crt".into(), &"/tls/rtmp.key".into())
+    );
+    assert_eq!(
+        (
+            live.http.listen[0].port(),
+            live.http.crossdomain,
+            live.http.h2c
+        ),
+        (80, false, false)
+    );
+    let https = live.https.as_ref().unwrap();
+    assert_eq!((https.listen.len(), https.http2), (2, false));
+    assert_eq!(https.certs[0].key, PathBuf::from("/tls/a b.key"));
+    assert_eq!(https.certs[1].names, ["live.example.com", "*.example.org"]);
+    let limits = &live.limits;
+    assert_eq!((limits.connections, limits.connections_per_ip), (0, 10));
+    assert_eq!((limits.players_per_stream, limits.streams), (1000, 5));
+    assert_eq!(
+        (limits.stream_memory, limits.send_buffer),
+        (64 << 20, 100_000)
+    );
+    assert_eq!(limits.player_stall, Duration::from_secs(30));
+    assert_eq!(
+        (live.log.level, live.log.format),
+        (LogLevel::Debug, LogFormat::Json)
+    );
+    let vhost = &live.vhosts["live.example.com"];
+    let remux = &vhost.http_remux;
+    assert_eq!(
+        remux
+            .mounts
+            .iter()
+            .map(|mount| mount.as_str())
+            .collect::<Vec<_>>(),
+        ["/[app]/[stream].flv", "flv/[app]-[stream].flv"]
+    );
+    assert!(
+        ![
+            remux.enabled,
+            remux.drop_if_not_match,
+            remux.has_audio,
+            remux.has_video,
+            remux.guess_has_av
+        ]
+        .contains(&true)
+    );
+    assert_eq!(remux.guess_wait, Duration::ZERO);
+    let play = &vhost.play;
+    assert_eq!(
+        (play.gop_cache, play.gop_cache_max_frames, play.mix_correct),
+        (false, 0, true)
+    );
+    assert_eq!(
+        (play.queue_length, play.mw_latency),
+        (Duration::from_secs(60), Duration::from_millis(350))
+    );
+    assert_eq!(
+        (play.time_jitter, play.start_time),
+        (TimeJitter::Off, StartTime::Zero)
+    );
+    assert_eq!(
+        (play.on_missing, play.wait),
+        (OnMissing::NotFound, Duration::ZERO)
+    );
+    let publish = &vhost.publish;
+    assert_eq!(publish.firstpkt_timeout, Duration::from_secs(60));
+    assert_eq!(publish.normal_timeout, Duration::from_millis(1500));
+    assert_eq!(
+        (publish.on_busy, publish.republish_wait),
+        (OnBusy::Kick, Duration::ZERO)
+    );
+    assert_eq!(publish.kickoff_for_idle, Duration::from_secs(3600));
+    // No key was forgotten above: only what is off by default and has no other sense here is as it was.
+    let shown = print_config(&config);
+    for key in crate::config::keys() {
+        let name = key.path.rsplit(['.']).next().unwrap();
+        assert!(
+            EVERY_KEY.contains(&format!("{name}:")) && shown.contains(&format!("{name}:")),
+            "{}",
+            key.path
+        );
+    }
+}
+
+#[test]
+fn what_is_printed_reads_back() {
+    for text in [
+        "",
+        EVERY_KEY,
+        "live: { https: { listen: [], http2: off } }",
+        "threads: 2",
+        "live: { vhosts: { '[::1]': { enabled: off }, on: {}, '10.0.0.1': {} } }",
+        "live: { https: { certs: [{ cert: 'a\"\\b\u{e9} #: x', key: 'on' }] } }",
+    ] {
+        let config = good(text);
+        let printed = print_config(&config);
+        assert_eq!(good(&printed), config, "\n{printed}");
+        assert_eq!(print_config(&good(&printed)), printed);
+    }
+}
+
+/// pingora gets its keys as they stand in the file, and nothing of ours.
+#[test]
+fn the_servers_keys_go_on_untouched() {
+    let config = good(
+        "version: 1\nthreads: 4\nlive: { http: { listen: 80 } }\nclient_bind_to_ipv4: [1.2.3.4]\nerror_log: \"007\"\n",
+    );
+    let yaml = config.server_yaml();
+    assert_eq!(
+        yaml,
+        "version: 1\nthreads: 4\nclient_bind_to_ipv4:\n- 1.2.3.4\nerror_log: '007'\n"
+    );
+    assert_eq!(Config::default().server_yaml().trim(), "{}");
+}
+
+/// What pingora 0.9.1 writes as its own defaults (`ServerConf::to_yaml`) is accepted, and is all that is known.
+#[test]
+fn the_servers_own_defaults_are_accepted() {
+    let yaml = "\
+version: 0
+daemon: false
+error_log: null
+pid_file: /tmp/pingora.pid
+upgrade_sock: /tmp/pingora_upgrade.sock
+user: null
+group: null
+working_directory: null
+threads: 1
+listener_tasks_per_fd: 1
+work_stealing: true
+runtime_enable_alt_timer: false
+ca_file: null
+grace_period_seconds: null
+graceful_shutdown_timeout_seconds: null
+client_bind_to_ipv4: []
+client_bind_to_ipv6: []
+upstream_keepalive_pool_size: 128
+upstream_connect_offload_threadpools: null
+upstream_connect_offload_thread_per_pool: null
+downstream_tls_offload_threadpools: null
+downstream_tls_offload_thread_per_pool: null
+upstream_debug_ssl_keylog: false
+max_retries: 16
+upgrade_sock_connect_accept_max_retries: null
+max_blocking_threads: null
+blocking_threads_ttl_seconds: null
+fast_timeout_to_tokio_threshold_seconds: 900
+runtime_metrics_poll_time_histogram: false
+runtime_metrics_poll_time_histogram_scale: null
+runtime_metrics_poll_time_histogram_resolution_micros: null
+runtime_metrics_poll_time_histogram_buckets: null
+daemon_wait_for_ready: false
+daemon_ready_timeout_seconds: null
+daemon_notify_timeout_seconds: null
+";
+    let config = good(yaml);
+    assert!(
+        config
+            .server
+            .keys()
+            .filter_map(|key| key.as_str())
+            .eq(server_keys())
+    );
+}
+
+#[test]
+fn vhosts_are_found_by_host() {
+    let config = good(
+        "live:\n  vhosts:\n    Live.Example.com: { play: { wait: 1s } }\n    off.example.com: { enabled: off }\n",
+    );
+    let find = |host| {
+        config
+            .live
+            .vhost(host)
+            .map(|(key, vhost)| (key, vhost.enabled))
+    };
+    assert_eq!(find("live.example.com"), Some(("live.example.com", true)));
+    assert_eq!(find("LIVE.example.COM"), Some(("live.example.com", true)));
+    assert_eq!(find("live.example.com."), Some(("live.example.com", true)));
+    assert_eq!(find("other.example.com"), Some(("__defaultVhost__", true)));
+    assert_eq!(
+        find("live.example.com:8080"),
+        Some(("__defaultVhost__", true))
+    );
+    assert_eq!(find(""), Some(("__defaultVhost__", true)));
+    assert_eq!(find("__defaultVhost__"), Some(("__defaultVhost__", true)));
+    // One that is off is that, and not the default.
+    assert_eq!(find("off.example.com"), Some(("off.example.com", false)));
+}
+
+/// As in SRS: a vhost has the built-in defaults, not the settings of the default vhost.
+#[test]
+fn vhosts_stand_alone() {
+    let config =
+        good("live:\n  vhosts:\n    __defaultVhost__: { play: { wait: 1s } }\n    a.com: {}\n");
+    assert_eq!(config.live.vhosts["a.com"], Vhost::default());
+    assert_eq!(default_vhost(&config).play.wait, Duration::from_secs(1));
+}
+
+/// YAML's own way of sharing settings.
+#[test]
+fn anchors_and_merge_keys() {
+    let config = good(
+        "live:\n  vhosts:\n    __defaultVhost__: &base\n      enabled: off\n      play: { wait: 1s }\n    a.com:\n      <<: *base\n      \
+         enabled: on\n    b.com: *base\n    c.com: { <<: [*base, { publish: { on_busy: kick } }] }\n",
+    );
+    let vhosts = &config.live.vhosts;
+    assert!(vhosts["a.com"].enabled && !vhosts["b.com"].enabled);
+    assert!(
+        vhosts
+            .values()
+            .all(|vhost| vhost.play.wait == Duration::from_secs(1))
+    );
+    assert_eq!(vhosts["c.com"].publish.on_busy, OnBusy::Kick);
+}
+
+#[test]
+fn ipv6_beside_ipv4() {
+    let live =
+        good("live: { rtmp: { listen: [1935, '[::]:1935', '[::]:1936', '[::1]:1937'] } }").live;
+    let only: Vec<_> = live
+        .rtmp
+        .listen
+        .iter()
+        .map(|address| live.ipv6_only(*address))
+        .collect();
+    assert_eq!(only, [false, true, false, false]);
+}
+
+/// A proxy with its own keys in the same file.
+#[test]
+fn the_live_part_alone() {
+    let text = "my_own_key: 1\nlive: { http: { listen: 80 } }\n";
+    let live = Live::from_yaml(text, "proxy.yaml", std::iter::empty()).unwrap();
+    assert_eq!(live.http.listen[0].port(), 80);
+    let error = Live::from_yaml(
+        "mine: 1\nlive: { htp: 1 }\n",
+        "proxy.yaml",
+        std::iter::empty(),
+    )
+    .unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "proxy.yaml:2:9: live.htp: unknown key; did you mean `http`?"
+    );
+}
+
+/// A configuration that was built in code has no lines.
+#[test]
+fn built_in_code() {
+    let mut live = Live::default();
+    assert_eq!(live.validate(), Ok(()));
+    live.rtmp.listen.clone_from(&live.http.listen);
+    assert_eq!(
+        live.validate().unwrap_err().to_string(),
+        "defaults: live.http.listen: 0.0.0.0:8080 is taken by live.rtmp.listen (0.0.0.0:8080)"
+    );
+    assert_eq!(Cert::default().names, Vec::<String>::new());
+}

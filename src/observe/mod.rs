@@ -1,0 +1,103 @@
+//! What happened, counted. Who wants to show it reads [`Counters::snapshot`].
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Counts since the server began. Each is touched when a session begins or ends, or on a rare event; never for a frame or a write.
+#[derive(Debug, Default)]
+pub struct Counters {
+    publishes: AtomicU64,
+    publishes_refused: AtomicU64,
+    plays: AtomicU64,
+    plays_refused: AtomicU64,
+    plays_not_found: AtomicU64,
+    connections_refused: AtomicU64,
+    protocol_errors: AtomicU64,
+    skips: AtomicU64,
+    stalls: AtomicU64,
+    bytes_in: AtomicU64,
+    bytes_out: AtomicU64,
+}
+
+/// The counts at one moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Snapshot {
+    /// Publishes that began.
+    pub publishes: u64,
+    /// Publishes that were refused: busy, a limit, a name, a disabled vhost.
+    pub publishes_refused: u64,
+    /// Plays that began.
+    pub plays: u64,
+    /// Plays that a limit refused.
+    pub plays_refused: u64,
+    /// Plays of a stream that was not there, or did not come in time.
+    pub plays_not_found: u64,
+    /// RTMP connections that a limit refused.
+    pub connections_refused: u64,
+    /// Publishers that broke the protocol or a media format.
+    pub protocol_errors: u64,
+    /// Times that a player fell behind and skipped to a keyframe; of plays that ended.
+    pub skips: u64,
+    /// Players that were ended because their socket took nothing.
+    pub stalls: u64,
+    /// Bytes of media from publishers that ended.
+    pub bytes_in: u64,
+    /// Bytes to players that ended.
+    pub bytes_out: u64,
+}
+
+/// What can be counted, one at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Count {
+    Publish,
+    PublishRefused,
+    Play,
+    PlayRefused,
+    PlayNotFound,
+    ConnectionRefused,
+    ProtocolError,
+    Stall,
+}
+
+impl Counters {
+    pub(crate) fn count(&self, what: Count) {
+        let counter = match what {
+            Count::Publish => &self.publishes,
+            Count::PublishRefused => &self.publishes_refused,
+            Count::Play => &self.plays,
+            Count::PlayRefused => &self.plays_refused,
+            Count::PlayNotFound => &self.plays_not_found,
+            Count::ConnectionRefused => &self.connections_refused,
+            Count::ProtocolError => &self.protocol_errors,
+            Count::Stall => &self.stalls,
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn play_ended(&self, bytes: u64, skips: u64) {
+        self.bytes_out.fetch_add(bytes, Ordering::Relaxed);
+        self.skips.fetch_add(skips, Ordering::Relaxed);
+    }
+
+    pub(crate) fn publish_ended(&self, bytes: u64) {
+        self.bytes_in.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// The counts now. Each is exact; together they may be a moment apart.
+    pub fn snapshot(&self) -> Snapshot {
+        let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Snapshot {
+            publishes: get(&self.publishes),
+            publishes_refused: get(&self.publishes_refused),
+            plays: get(&self.plays),
+            plays_refused: get(&self.plays_refused),
+            plays_not_found: get(&self.plays_not_found),
+            connections_refused: get(&self.connections_refused),
+            protocol_errors: get(&self.protocol_errors),
+            skips: get(&self.skips),
+            stalls: get(&self.stalls),
+            bytes_in: get(&self.bytes_in),
+            bytes_out: get(&self.bytes_out),
+        }
+    }
+}
