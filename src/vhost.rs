@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::config::{DEFAULT_VHOST, Live, Vhost};
+use crate::config::{DEFAULT_VHOST, Live, Vhost, host_key};
 
 /// Query parameters that name the vhost, in SRS's order.
 const VHOST_PARAMETERS: [&str; 2] = ["vhost", "domain"];
@@ -17,25 +17,23 @@ pub(crate) struct Vhosts {
 
 impl Vhosts {
     pub(crate) fn new(live: &Live) -> Self {
-        let by_name: HashMap<_, _> = live
+        let mut by_name: HashMap<_, _> = live
             .vhosts
             .iter()
-            .map(|(name, vhost)| (name.to_ascii_lowercase(), Arc::new(vhost.clone())))
+            .map(|(name, vhost)| (name.clone(), Arc::new(vhost.clone())))
             .collect();
-        let default = by_name
-            .get(&DEFAULT_VHOST.to_ascii_lowercase())
-            .cloned()
-            .unwrap_or_default();
+        // Taken out, so that no client can name it.
+        let default = by_name.remove(DEFAULT_VHOST).unwrap_or_default();
         Self { by_name, default }
     }
 
     /// The vhost for a name a client gave: itself when it is configured, else the default one. Found by its exact name only, so no guess
     /// at a Host reaches another vhost's streams. A disabled vhost is found as such and never replaced by the default.
     pub(crate) fn resolve(&self, asked: &str) -> (String, Arc<Vhost>) {
-        let name = asked.to_ascii_lowercase();
+        let name = host_key(asked);
         match self.by_name.get(&name) {
-            Some(vhost) if name != DEFAULT_VHOST.to_ascii_lowercase() => (name, Arc::clone(vhost)),
-            _ => (DEFAULT_VHOST.to_owned(), Arc::clone(&self.default)),
+            Some(vhost) => (name, Arc::clone(vhost)),
+            None => (DEFAULT_VHOST.to_owned(), Arc::clone(&self.default)),
         }
     }
 }

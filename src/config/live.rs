@@ -4,7 +4,7 @@
 //! and (their first sentence) in the table of `docs/configuration.md`.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -30,6 +30,9 @@ const MAX_CHUNK: u32 = 65_536;
 const MAX_COUNT: u32 = 100_000_000;
 /// The most frames that may be asked to be kept: at 60 fps an hour, far above what `stream_memory` lets stay.
 const MAX_GOP_FRAMES: u32 = 1_000_000;
+
+/// RFC 1035 §2.3.4: the longest host name, in its written form.
+const MAX_HOST_BYTES: usize = 253;
 
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
@@ -370,12 +373,10 @@ fn vhost_name(name: &str) -> Result<String, Option<String>> {
         return Err(Some(format!("write {DEFAULT_VHOST}")));
     }
     let hostlike = |name: &str| {
-        !name.is_empty()
-            && name.len() <= 253
-            && (name
-                .bytes()
-                .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_'))
-                || name.starts_with('[') && name.ends_with(']'))
+        let bare = super::host_key(name);
+        let letters = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
+        let name = !bare.is_empty() && bare.len() <= MAX_HOST_BYTES && bare.bytes().all(letters);
+        name || bare.parse::<Ipv6Addr>().is_ok()
     };
     if hostlike(name) {
         return Ok(super::host_key(name));

@@ -201,9 +201,14 @@ pub fn server_keys() -> impl Iterator<Item = &'static str> {
     server::KEYS.iter().map(|(name, ..)| *name)
 }
 
-/// The form in which a host is looked up: lower case, without the dot that marks a full name (RFC 3986 §3.2.2).
-fn host_key(host: &str) -> String {
-    host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase()
+/// The form in which a host is looked up: lower case, without the brackets of an IPv6 address and without the dot that
+/// marks a full name (RFC 3986 §3.2.2).
+pub(crate) fn host_key(host: &str) -> String {
+    let inside = host
+        .strip_prefix('[')
+        .and_then(|rest| rest.strip_suffix(']'));
+    let bare = inside.unwrap_or_else(|| host.strip_suffix('.').unwrap_or(host));
+    bare.to_ascii_lowercase()
 }
 
 fn read_file(path: &Path) -> Result<String, String> {

@@ -158,7 +158,7 @@ impl Log {
         let mut ring = self.ring.lock();
         let unit = Arc::new(make(ring.next));
         ring.next += 1;
-        ring.bytes += unit.data.chunk().len();
+        ring.bytes += unit.data.memory();
         if unit.prelude.is_some() {
             ring.newest_start = Some(unit.seq);
         }
@@ -182,7 +182,7 @@ impl Log {
             if !(over || (old && !needed)) {
                 break;
             }
-            ring.bytes = ring.bytes.saturating_sub(front.data.chunk().len());
+            ring.bytes = ring.bytes.saturating_sub(front.data.memory());
             if ring.newest_start == Some(front.seq) {
                 ring.newest_start = None;
             }
@@ -220,7 +220,7 @@ impl Log {
         let mut bytes = 0;
         for unit in ring.units.iter().skip(skip).take(max_units) {
             out.push(Arc::clone(unit));
-            bytes += unit.data.chunk().len();
+            bytes += unit.data.memory();
             if bytes >= max_bytes {
                 break;
             }

@@ -36,6 +36,7 @@ pub use key::{MAX_NAME_BYTES, NameError, StreamKey};
 pub use log::{Format, Log, LogKey, Place, Read, Watch, Window};
 pub use publisher::Publisher;
 pub use stream::{AvFlags, Counters, PushError, Seat, SeatError, Stream};
+pub(crate) use unit::message_header;
 pub use unit::{FrameBuilder, Framed, Prelude, Unit};
 
 use publisher::Control;

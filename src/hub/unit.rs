@@ -4,17 +4,27 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 
+/// Room for the header of a WebSocket frame without a mask: two bytes and a 64-bit length.
+const MESSAGE_HEADER: usize = 10;
 /// Room for the size line of a chunk: eight hexadecimal digits and CRLF.
 const SIZE_LINE: usize = 10;
+/// Where the body begins.
+const BODY_AT: usize = MESSAGE_HEADER + SIZE_LINE;
 const CRLF: &[u8; 2] = b"\r\n";
 
-/// Bytes that stand framed as one HTTP/1.1 chunk (size line, body, CRLF: RFC 9112 §7.1) in one allocation; the bare body is a
-/// slice of the same allocation. So a chunked, a close-delimited and an HTTP/2 player are given the same memory.
-#[derive(Clone, Debug)]
+/// Bytes framed for every kind of writer, in one allocation: `[message header] [size line] body CRLF`.
+///
+/// - [`chunk`](Self::chunk): size line, body and CRLF, for HTTP/1.1 (RFC 9112 §7.1);
+/// - [`body`](Self::body): for HTTP/2 and a body that the close delimits;
+/// - [`message_header`](Self::message_header), then the body: one binary WebSocket message (RFC 6455 §5.2).
+///
+/// All are slices that share the memory.
+#[derive(Clone, Debug, Default)]
 pub struct Framed {
-    chunk: Bytes,
-    /// Where the body begins in `chunk`.
-    body_at: usize,
+    /// Everything; empty when the body is.
+    all: Bytes,
+    header_at: usize,
+    chunk_at: usize,
 }
 
 impl Framed {
@@ -26,25 +36,34 @@ impl Framed {
     }
 
     /// Size line, body and CRLF. Empty when the body is: a chunk of size 0 would end the response.
-    pub fn chunk(&self) -> &Bytes {
-        &self.chunk
+    pub fn chunk(&self) -> Bytes {
+        self.all.slice(self.chunk_at..)
     }
 
     /// The body alone.
     pub fn body(&self) -> Bytes {
-        let end = self.chunk.len().saturating_sub(CRLF.len());
-        if end <= self.body_at {
-            return Bytes::new();
+        match self.body_len() {
+            0 => Bytes::new(),
+            len => self.all.slice(BODY_AT..BODY_AT + len),
         }
-        self.chunk.slice(self.body_at..end)
+    }
+
+    /// The header of a WebSocket message that has the body as its payload.
+    pub fn message_header(&self) -> Bytes {
+        match self.body_len() {
+            0 => Bytes::new(),
+            _ => self.all.slice(self.header_at..MESSAGE_HEADER),
+        }
     }
 
     /// Length of the body in bytes.
     pub fn body_len(&self) -> usize {
-        self.chunk
-            .len()
-            .saturating_sub(CRLF.len())
-            .saturating_sub(self.body_at)
+        self.all.len().saturating_sub(BODY_AT + CRLF.len())
+    }
+
+    /// Memory it takes, in bytes.
+    pub fn memory(&self) -> usize {
+        self.all.len()
     }
 }
 
@@ -57,8 +76,8 @@ pub struct FrameBuilder {
 impl FrameBuilder {
     /// A builder for about `body` bytes.
     pub fn with_capacity(body: usize) -> Self {
-        let mut buffer = BytesMut::with_capacity(SIZE_LINE + body + CRLF.len());
-        buffer.extend_from_slice(&[0; SIZE_LINE]);
+        let mut buffer = BytesMut::with_capacity(BODY_AT + body + CRLF.len());
+        buffer.extend_from_slice(&[0; BODY_AT]);
         Self { buffer }
     }
 
@@ -69,31 +88,60 @@ impl FrameBuilder {
 
     /// Bytes of body so far.
     pub fn body_len(&self) -> usize {
-        self.buffer.len().saturating_sub(SIZE_LINE)
+        self.buffer.len().saturating_sub(BODY_AT)
     }
 
-    /// Frames what was appended. The size line is right-aligned in its room, so no byte of the body moves.
+    /// Frames what was appended. What stands before it is right-aligned in its room, so no byte of the body moves.
     pub fn finish(mut self) -> Framed {
         let body = self.body_len();
         if body == 0 {
-            return Framed {
-                chunk: Bytes::new(),
-                body_at: 0,
-            };
+            return Framed::default();
         }
         self.buffer.extend_from_slice(CRLF);
-        let line = format!("{body:x}\r\n");
         // A body over 0xFFFF_FFFF bytes would need a longer line; a unit is bounded by the stream's memory, far below.
-        let start = SIZE_LINE.saturating_sub(line.len());
-        if let Some(room) = self.buffer.get_mut(start..SIZE_LINE) {
-            room.copy_from_slice(&line.as_bytes()[..room.len()]);
-        }
-        let chunk = self.buffer.freeze().slice(start..);
+        let line = format!("{body:x}\r\n");
+        let chunk_at = align_right(&mut self.buffer, BODY_AT, line.as_bytes());
+        let (header, len) = message_header(BINARY, body);
+        let header_at = align_right(&mut self.buffer, MESSAGE_HEADER, &header[..len]);
         Framed {
-            chunk,
-            body_at: SIZE_LINE - start,
+            all: self.buffer.freeze(),
+            header_at,
+            chunk_at,
         }
     }
+}
+
+/// Writes `bytes` so that they end at `end`; returns where they begin.
+fn align_right(buffer: &mut BytesMut, end: usize, bytes: &[u8]) -> usize {
+    let start = end.saturating_sub(bytes.len());
+    if let Some(room) = buffer.get_mut(start..end)
+        && room.len() == bytes.len()
+    {
+        room.copy_from_slice(bytes);
+    }
+    start
+}
+
+/// First byte of a whole binary message: FIN and opcode 2.
+const BINARY: u8 = 0x82;
+
+/// The header of a whole WebSocket frame without a mask (RFC 6455 §5.2), and its length. `first`: FIN and opcode.
+pub(crate) fn message_header(first: u8, payload: usize) -> ([u8; MESSAGE_HEADER], usize) {
+    let mut header = [0; MESSAGE_HEADER];
+    header[0] = first;
+    let len = if let Ok(small @ 0..=125) = u8::try_from(payload) {
+        header[1] = small;
+        2
+    } else if let Ok(medium) = u16::try_from(payload) {
+        header[1] = 126;
+        header[2..4].copy_from_slice(&medium.to_be_bytes());
+        4
+    } else {
+        header[1] = 127;
+        header[2..10].copy_from_slice(&(payload as u64).to_be_bytes());
+        10
+    };
+    (header, len)
 }
 
 /// What a player is given before a unit at which it starts or resumes.
@@ -127,7 +175,7 @@ mod tests {
 
     #[test]
     fn a_frame_is_a_chunk_and_its_body_in_one_allocation() {
-        for len in [1usize, 15, 16, 255, 256, 70_000] {
+        for len in [1usize, 15, 16, 125, 126, 255, 256, 65_535, 65_536, 70_000] {
             let body = vec![7u8; len];
             let framed = Framed::copy_from(&body);
             let mut expected = format!("{len:x}\r\n").into_bytes();
@@ -136,8 +184,15 @@ mod tests {
             assert_eq!(&framed.chunk()[..], &expected[..]);
             assert_eq!(framed.body(), body);
             assert_eq!(framed.body_len(), len);
-            let inside = framed.chunk().as_ptr_range();
-            assert!(inside.contains(&framed.body().as_ptr()));
+            let chunk = framed.chunk();
+            assert!(chunk.as_ptr_range().contains(&framed.body().as_ptr()));
+            let header = framed.message_header();
+            let length = match header.len() {
+                2 => u64::from(header[1]),
+                4 => u64::from(u16::from_be_bytes([header[2], header[3]])),
+                _ => u64::from_be_bytes(header[2..].try_into().unwrap()),
+            };
+            assert_eq!((header[0], length), (0x82, len as u64));
         }
     }
 
@@ -146,6 +201,7 @@ mod tests {
         let framed = Framed::copy_from(b"");
         assert!(framed.chunk().is_empty());
         assert!(framed.body().is_empty());
+        assert!(framed.message_header().is_empty());
         assert_eq!(framed.body_len(), 0);
     }
 }

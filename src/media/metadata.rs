@@ -12,6 +12,11 @@ use crate::rtmp::amf0::{self, Value};
 /// What players are told in the property `server`.
 pub const SERVER: &str = concat!("pingora-live/", env!("CARGO_PKG_VERSION"));
 
+/// How many bytes of onMetaData are remembered and passed on. Metadata has some hundred bytes; with the seek index of a
+/// recording, which is useless in a live stream, tens of kilobytes. Larger ones are ignored: each joining player would be sent
+/// them.
+pub const MAX_METADATA_BYTES: usize = 256 * 1024;
+
 /// The name of the script tag that describes a stream.
 const ON_META_DATA: &str = "onMetaData";
 

@@ -18,6 +18,8 @@
 //!   ahead as the step before (1 fps that comes in a burst). The last two are more than SRS does, which takes each step
 //!   of 1 fps for a jump and plays slides in fast motion.
 //!
+//! The first frame of a track is believed within [`MAX_LAG_MS`] of the others.
+//!
 //! After a jump the tracks do not change over at the same moment: audio may go on with the old clock for some frames, and a
 //! glitch may be one frame long. So each track has its shift, and for each frame these are tried in turn: the stream's newest
 //! shift, the track's own, those of the other tracks, the track's former one. Only when none is believable is there a new
@@ -39,8 +41,8 @@ use super::frame::{Frame, FrameKind};
 /// SRS's time_jitter, in milliseconds.
 pub const MAX_STEP_MS: u32 = 250;
 
-/// How far behind a track may be put when it changes over to the shift of the others, in milliseconds. Encoders
-/// interleave within a second; anything further apart is another clock.
+/// How far from the others a track may begin, and how far behind it may be put when it changes over to their shift, in
+/// milliseconds. Encoders interleave within a second; anything further apart than this is another clock.
 pub const MAX_LAG_MS: u32 = 3_000;
 
 /// The longest step that may pass for a steady cadence, in milliseconds: one slide in ten seconds.
@@ -215,7 +217,8 @@ impl Timeline {
         };
         let allowed_of_stream = allowance_ms(self.arrival, now);
         let ahead = if clock.fresh {
-            stream + allowed_of_stream
+            // A first frame cannot have jumped: only a clock that is far off is another one.
+            stream + allowed_of_stream.max(i64::from(MAX_LAG_MS))
         } else {
             (clock.position.max(track) + allowance_ms(Some(clock.arrival), now))
                 .max(stream + allowed_of_stream)

@@ -16,10 +16,12 @@
 //! Only a newer one, or [`Tracks::clear`]. `SequenceEnd` takes nothing back: encoders send it when they stop, and what comes
 //! next is either the end or a new header.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use super::frame::{Frame, FrameKind};
-use super::metadata::Metadata;
+use super::metadata::{MAX_METADATA_BYTES, Metadata};
 use super::tag::PacketType;
 
 /// How many headers are kept for each of video and audio. Multitrack publishers in the field send up to six renditions; with
@@ -28,14 +30,11 @@ use super::tag::PacketType;
 /// are passed on to the players of the moment, but those who join later do not get them.
 pub const MAX_HEADERS: usize = 32;
 
-/// How many bytes of onMetaData are kept. Metadata has some hundred bytes; with the seek index of a recording, which is
-/// useless in a live stream, tens of kilobytes. Larger ones are not remembered.
-pub const MAX_METADATA_BYTES: usize = 256 * 1024;
-
 /// What a stream is known to hold, kept up to date frame by frame.
 #[derive(Debug, Clone, Default)]
 pub struct Tracks {
-    metadata: Option<(Frame, Metadata)>,
+    /// Shared, because whoever remembers what was valid at a keyframe makes a copy of all this for each.
+    metadata: Option<Arc<(Frame, Metadata)>>,
     video: Headers,
     audio: Headers,
     video_seen: bool,
@@ -53,11 +52,11 @@ impl Tracks {
     pub fn update(&mut self, frame: &Frame) -> bool {
         match frame.kind {
             FrameKind::Video => {
-                self.video_seen |= frame.sequence_header || frame.is_coded();
+                self.video_seen = self.video_seen || frame.sequence_header || frame.is_coded();
                 frame.sequence_header && self.video.update(frame)
             }
             FrameKind::Audio => {
-                self.audio_seen |= frame.sequence_header || frame.is_coded();
+                self.audio_seen = self.audio_seen || frame.sequence_header || frame.is_coded();
                 frame.sequence_header && self.audio.update(frame)
             }
             FrameKind::Metadata => self.update_metadata(frame),
@@ -67,24 +66,23 @@ impl Tracks {
 
     fn update_metadata(&mut self, frame: &Frame) -> bool {
         let known = self
-            .metadata
-            .as_ref()
-            .is_some_and(|(known, _)| known.payload == frame.payload);
+            .metadata()
+            .is_some_and(|known| known.payload == frame.payload);
         if known || frame.payload.len() > MAX_METADATA_BYTES {
             return false;
         }
-        self.metadata = Some((detached(frame), Metadata::read(&frame.payload)));
+        self.metadata = Some(Arc::new((detached(frame), Metadata::read(&frame.payload))));
         true
     }
 
     /// The newest onMetaData as it came.
     pub fn metadata(&self) -> Option<&Frame> {
-        self.metadata.as_ref().map(|(frame, _)| frame)
+        self.metadata.as_deref().map(|(frame, _)| frame)
     }
 
     /// The newest onMetaData, read.
     pub fn properties(&self) -> Option<&Metadata> {
-        self.metadata.as_ref().map(|(_, properties)| properties)
+        self.metadata.as_deref().map(|(_, properties)| properties)
     }
 
     /// The newest sequence headers: video first, then audio, each by track. A packet that configures several tracks comes

@@ -4,7 +4,7 @@
 //! - *Is transformed*: timestamps are those of the stream's timeline, modulo 2^32 (the extended byte counts); onMetaData
 //!   loses what describes a file, gets a `server` ([`Metadata::write_for_players`]), and stands at 0 wherever it comes.
 //! - *Is dropped*: with [`FlvMux::drop`], tags of a kind that the header's flags deny; bodies that are larger than
-//!   DataSize can state.
+//!   DataSize can state; onMetaData of an absurd size.
 //!
 //! Layout: FLV 10.1 Annex E. Each tag is followed by its PreviousTagSize, so what [`Muxer::write`] appends can be cut
 //! between any two frames.
@@ -16,6 +16,7 @@ use crate::media::flv::{
     FLAG_AUDIO, FLAG_VIDEO, HEADER_SIZE, MAX_BODY_SIZE, PREVIOUS_TAG_SIZE, SIGNATURE, TAG_AUDIO,
     TAG_HEADER_SIZE, TAG_SCRIPT, TAG_VIDEO, TagHeader, VERSION,
 };
+use crate::media::metadata::MAX_METADATA_BYTES;
 use crate::media::{Frame, FrameKind, Metadata, Tracks};
 
 /// The time on every onMetaData, wherever it stands: FFmpeg and what is built on it take a script tag with another time for a
@@ -78,6 +79,7 @@ impl Muxer for FlvMux {
 
     fn write(&mut self, frame: &Frame, out: &mut BytesMut) {
         match frame.kind {
+            FrameKind::Metadata if frame.payload.len() > MAX_METADATA_BYTES => {}
             FrameKind::Metadata => {
                 self.write_metadata(&Metadata::read(&frame.payload), out);
             }

@@ -38,6 +38,16 @@ pub(super) fn stream_header(session: &Session, format: Format, crossdomain: bool
     Ok(resp)
 }
 
+/// The answer to a WebSocket's handshake (RFC 6455 §4.2.2).
+pub(super) fn switching_header(accept: &str) -> Result<ResponseHeader> {
+    let mut resp = ResponseHeader::build(StatusCode::SWITCHING_PROTOCOLS, Some(4))?;
+    resp.insert_header(header::UPGRADE, "websocket")?;
+    resp.insert_header(header::CONNECTION, "Upgrade")?;
+    resp.insert_header(header::SEC_WEBSOCKET_ACCEPT, accept)?;
+    resp.insert_header(header::SERVER, SERVER)?;
+    Ok(resp)
+}
+
 /// What all our answers have in common.
 fn dress(session: &Session, resp: &mut ResponseHeader, crossdomain: bool) -> Result<()> {
     if session.req_header().version == Version::HTTP_10 {
@@ -61,6 +71,10 @@ pub(super) async fn text(
     let mut resp = ResponseHeader::build(status, Some(8))?;
     if status == StatusCode::METHOD_NOT_ALLOWED {
         resp.insert_header(header::ALLOW, METHODS)?;
+    }
+    if status == StatusCode::UPGRADE_REQUIRED {
+        resp.insert_header(header::SEC_WEBSOCKET_VERSION, "13")?;
+        resp.insert_header(header::UPGRADE, "websocket")?;
     }
     if status == StatusCode::SERVICE_UNAVAILABLE {
         resp.insert_header(header::RETRY_AFTER, RETRY_AFTER)?;

@@ -19,6 +19,7 @@ mod take;
 #[cfg(test)]
 mod tests;
 mod transport;
+mod websocket;
 mod worker;
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -26,14 +27,17 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use ::http::{Method, StatusCode};
+use pingora::http::ResponseHeader;
+use pingora::protocols::Stream;
 use pingora::protocols::http::ServerSession;
 use pingora::proxy::Session;
 use pingora::{Error, ErrorType, Result};
+use tokio::io::AsyncWriteExt;
 use tokio::sync::oneshot;
 use tracing::{debug, info};
 
 use crate::config::{self, OnMissing, StartTime};
-use crate::hub::{Format, Hub, HubLimits, Seat, SeatError, Stream};
+use crate::hub::{self, Format, Hub, HubLimits, SeatError};
 use crate::observe::{Count, Counters};
 use crate::vhost::Vhosts;
 
@@ -43,6 +47,7 @@ use limits::Connections;
 use player::{Player, Rebase};
 use route::{Route, Target};
 use transport::Transport;
+use websocket::{CloseCode, Handshake};
 use worker::Workers;
 
 pub(crate) use account::{Peer, millis};
@@ -178,6 +183,10 @@ impl Live {
         self.ensure_ticker();
         self.inner.deadlines.header_came(session);
         let crossdomain = self.inner.config.http.crossdomain;
+        let upgrade = {
+            let request = session.req_header();
+            websocket::handshake(&request.method, request.version, &request.headers)
+        };
         let target = {
             let request = session.req_header();
             match route::route(&self.inner.vhosts, route::host(session), request.uri.path(), request.uri.query()) {
@@ -190,7 +199,15 @@ impl Live {
             }
         };
         match session.req_header().method {
-            Method::GET => self.play(session, target).await?,
+            Method::GET => match upgrade {
+                Handshake::None => self.play(session, target, None).await?,
+                Handshake::Accept(accept) => self.play(session, target, Some(accept)).await?,
+                Handshake::Bad(why) => http::text(session, StatusCode::BAD_REQUEST, crossdomain, why).await?,
+                Handshake::Version => {
+                    let line = "WebSocket version 13 is spoken here";
+                    http::text(session, StatusCode::UPGRADE_REQUIRED, crossdomain, line).await?;
+                }
+            },
             Method::HEAD => {
                 if self.hub().find(&target.key).is_some() {
                     let header = http::stream_header(session, target.format, crossdomain)?;
@@ -209,7 +226,8 @@ impl Live {
         Ok(Handled::Yes)
     }
 
-    async fn play(&self, session: &mut Session, target: Target) -> Result<()> {
+    /// `accept`: the answer to a WebSocket's key.
+    async fn play(&self, session: &mut Session, target: Target, accept: Option<String>) -> Result<()> {
         let asked = Instant::now();
         let crossdomain = self.inner.config.http.crossdomain;
         let peer = session.client_addr().and_then(|a| a.as_inet()).copied();
@@ -218,7 +236,7 @@ impl Live {
             Err(refusal) => {
                 info!(peer = %Peer(peer), stream = %target.key, "play refused: {refusal}");
                 self.counters().count(Count::PlayRefused);
-                return http::text(session, StatusCode::SERVICE_UNAVAILABLE, crossdomain, &refusal.to_string()).await;
+                return self.refuse(session, accept, StatusCode::SERVICE_UNAVAILABLE, &refusal.to_string()).await;
             }
         };
         let stream = match self.find_or_wait(session, &target).await {
@@ -246,10 +264,14 @@ impl Live {
                 };
                 info!(peer = %Peer(peer), stream = %target.key, "play refused: {error}");
                 self.counters().count(Count::PlayRefused);
-                return http::text(session, status, crossdomain, &error.to_string()).await;
+                return self.refuse(session, accept, status, &error.to_string()).await;
             }
         };
-        let protocol = if session.is_http2() { "http2" } else { "http1" };
+        let protocol = match (&accept, session.is_http2()) {
+            (Some(_), _) => "websocket",
+            (None, true) => "http2",
+            (None, false) => "http1",
+        };
         self.counters().count(Count::Play);
         let account = Account {
             counters: Arc::clone(&self.inner.counters),
@@ -270,7 +292,11 @@ impl Live {
             StartTime::Stream => Rebase::Stream,
             StartTime::Zero => Rebase::ZeroAtStart,
         };
-        self.hand_over(session, target.format, seat, rebase, account, admission).await
+        let player = |transport| Player::new(transport, seat, rebase, account, admission);
+        match accept {
+            Some(accept) => self.hand_over_websocket(session, &accept, player).await,
+            None => self.hand_over(session, target.format, player).await,
+        }
     }
 
     /// The stream, now or within the time that its vhost holds players.
@@ -295,12 +321,8 @@ impl Live {
         &self,
         session: &mut Session,
         format: Format,
-        seat: Seat,
-        rebase: Rebase,
-        account: Account,
-        admission: Admission,
+        player: impl FnOnce(Transport) -> Player,
     ) -> Result<()> {
-        let limits = &self.inner.config.limits;
         let header = http::stream_header(session, format, self.inner.config.http.crossdomain)?;
         if session.is_http2() {
             session.write_response_header(Box::new(header), false).await?;
@@ -312,23 +334,60 @@ impl Live {
             };
             let (done, ended) = oneshot::channel();
             let transport = Transport::Http2 { body, _done: done };
-            self.workers().add(Player::new(transport, seat, rebase, account, admission));
+            self.workers().add(player(transport));
             // The session lives until the player ends, and pingora counts the connection as busy.
             let _ = ended.await;
             return Ok(());
         }
+        let chunked = header.headers.contains_key(::http::header::TRANSFER_ENCODING);
+        let io = self.take_socket(session, header).await?;
+        self.workers().add(player(Transport::Http1 { io, chunked }));
+        Ok(())
+    }
+
+    async fn hand_over_websocket(
+        &self,
+        session: &mut Session,
+        accept: &str,
+        player: impl FnOnce(Transport) -> Player,
+    ) -> Result<()> {
+        let header = http::switching_header(accept)?;
+        let io = self.take_socket(session, header).await?;
+        let said = websocket::ClientFrames::default();
+        self.workers().add(player(Transport::WebSocket { io, said }));
+        Ok(())
+    }
+
+    /// Says no. A page cannot see the status of a WebSocket that was refused, so one that is over a limit is opened, and closed with the code
+    /// for that.
+    async fn refuse(&self, session: &mut Session, accept: Option<String>, status: StatusCode, why: &str) -> Result<()> {
+        let Some(accept) = accept.filter(|_| status == StatusCode::SERVICE_UNAVAILABLE) else {
+            return http::text(session, status, self.inner.config.http.crossdomain, why).await;
+        };
+        let header = http::switching_header(&accept)?;
+        let mut io = self.take_socket(session, header).await?;
+        let goodbye = async {
+            io.write_all(&websocket::close_frame(CloseCode::TryAgain)).await?;
+            io.flush().await?;
+            AsyncWriteExt::shutdown(&mut io).await
+        };
+        // Whether it hears it is its affair.
+        let _ = tokio::time::timeout(GOODBYE, goodbye).await;
+        Ok(())
+    }
+
+    /// Writes the response header and takes the connection out of an HTTP/1 session.
+    async fn take_socket(&self, session: &mut Session, header: ResponseHeader) -> Result<Stream> {
+        let limits = &self.inner.config.limits;
         // One connection, one stream: it closes at the end.
         session.set_keepalive(None);
-        let chunked = header.headers.contains_key(::http::header::TRANSFER_ENCODING);
         session.set_write_timeout(Some(limits.player_stall));
         session.write_response_header(Box::new(header.clone()), false).await?;
         let io = take::take_http1(session.as_downstream_mut(), header).await?;
         if let Err(error) = socket::tune(&io, limits.send_buffer, limits.player_stall) {
             debug!(%error, "socket options of a player");
         }
-        let transport = Transport::Http1 { io, chunked };
-        self.workers().add(Player::new(transport, seat, rebase, account, admission));
-        Ok(())
+        Ok(io)
     }
 
     /// Ends all streams and waits until the players and publishers are gone, for at most `patience`.
@@ -343,11 +402,14 @@ impl Live {
 
 /// What became of a search for a stream.
 enum Found {
-    Stream(Arc<Stream>),
+    Stream(Arc<hub::Stream>),
     /// It is not there, and did not come in time.
     Missing,
     /// The player gave up first.
     Left,
 }
+
+/// How long the last word to a player that is refused may take.
+const GOODBYE: Duration = Duration::from_secs(1);
 
 const NO_SUCH_STREAM: &str = "no such stream";

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 
@@ -12,12 +12,15 @@ use crate::mux::flv;
 
 use super::Admission;
 use super::account::{Account, PlayEnd};
-use super::transport::Transport;
+use super::transport::{Look, Transport};
 
 /// Catching up is done in turns of about this many bytes, so that the ring's lock is not taken for each unit.
 const TURN_BYTES: usize = 256 * 1024;
 /// And of at most this many units.
 const TURN_UNITS: usize = 32;
+
+/// Answers to a player that may wait behind a piece that its socket does not take.
+const MAX_ANSWERS_QUEUED: usize = 64;
 
 /// See the module.
 pub(super) struct Player {
@@ -189,39 +192,50 @@ impl Player {
     }
 
     fn queue(&mut self, framed: &Framed) {
-        let piece = match self.rebase {
+        match self.rebase {
             Rebase::From(base_ms) => {
                 let mut builder = FrameBuilder::with_capacity(framed.body_len());
                 // FLV timestamps are the low 32 bits.
                 flv::rebase(&framed.body(), base_ms as u32, builder.body());
-                self.transport.dress(&builder.finish())
+                self.transport.dress(&builder.finish(), &mut self.out);
             }
-            _ => self.transport.dress(framed),
-        };
-        if !piece.is_empty() {
-            self.out.push_back(piece);
+            _ => self.transport.dress(framed, &mut self.out),
         }
     }
 
     fn poll_drain(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while let Some(piece) = self.out.front_mut() {
-            match self.transport.poll_write(cx, piece) {
-                Poll::Ready(Ok(written)) => {
-                    self.account.wrote(written);
-                    if piece.is_empty() {
-                        self.out.pop_front();
-                    }
-                }
-                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
-                Poll::Pending => return Poll::Pending,
-            }
+        while !self.out.is_empty() {
+            let written = ready!(self.transport.poll_write(cx, &mut self.out))?;
+            self.account.wrote(written);
         }
         self.transport.poll_flush(cx)
     }
 
-    /// Whether the player left while nothing was written to it.
-    pub(super) fn poll_left(&mut self, cx: &mut Context<'_>) -> bool {
-        self.transport.poll_left(cx)
+    /// Looks at what the player says, and answers it.
+    pub(super) fn poll_look(&mut self, cx: &mut Context<'_>) -> Turn {
+        match self.transport.poll_look(cx) {
+            Look::Here => Turn::Edge,
+            Look::Left => Turn::Gone(io::ErrorKind::UnexpectedEof.into()),
+            Look::Answer(bytes) => {
+                if self.out.len() > MAX_ANSWERS_QUEUED {
+                    // It asks and asks, and reads nothing.
+                    return Turn::Gone(io::ErrorKind::InvalidInput.into());
+                }
+                // Behind what was begun: no frame is cut.
+                self.out.push_back(bytes);
+                match self.poll_drain(cx) {
+                    Poll::Ready(Ok(())) => Turn::Edge,
+                    Poll::Ready(Err(error)) => Turn::Gone(error),
+                    Poll::Pending => Turn::Blocked,
+                }
+            }
+            Look::Close(bytes) => {
+                self.out.push_back(bytes);
+                // As good as it gets: a socket that is full does not hear it.
+                let _ = self.poll_drain(cx);
+                Turn::Gone(io::ErrorKind::ConnectionAborted.into())
+            }
+        }
     }
 
     /// Queues the end of the body; [`Player::poll_finish`] writes it.
@@ -235,7 +249,7 @@ impl Player {
 
     /// Writes the end of the body and closes.
     pub(super) fn poll_finish(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        std::task::ready!(self.poll_drain(cx))?;
+        ready!(self.poll_drain(cx))?;
         self.transport.poll_close(cx)
     }
 

@@ -1,6 +1,7 @@
 //! The socket, or what stands for it: where a player's bytes go.
 
-use std::io;
+use std::collections::VecDeque;
+use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -12,11 +13,16 @@ use tokio::sync::oneshot;
 
 use crate::hub::Framed;
 
-/// What a player sends after its request is thrown away; this much of it is read at a time.
+use super::websocket::{ClientFrames, CloseCode, Said, close_frame};
+
+/// What a player sends is read this much at a time.
 const DISCARD_BYTES: usize = 1024;
 
 /// The last chunk of a chunked body (RFC 9112 §7.1).
 const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
+
+/// Pieces given to the kernel in one call.
+const MAX_SLICES: usize = 16;
 
 /// One player's way out. All polls are safe with a waker that does nothing; the slow lane polls again with a real one.
 pub(super) enum Transport {
@@ -27,6 +33,13 @@ pub(super) enum Transport {
         /// HTTP/1.1; an HTTP/1.0 body is delimited by the close.
         chunked: bool,
     },
+    /// WebSocket: the socket was taken after the handshake.
+    WebSocket {
+        /// Plain or TLS.
+        io: Stream,
+        /// What the player says.
+        said: ClientFrames,
+    },
     /// HTTP/2: a stream of a connection that pingora drives.
     Http2 {
         /// The response's body.
@@ -36,27 +49,61 @@ pub(super) enum Transport {
     },
 }
 
+/// What a look at a player's side of the connection found.
+#[derive(Debug)]
+pub(super) enum Look {
+    /// It is there.
+    Here,
+    /// It is gone, or breaks off.
+    Left,
+    /// It is there and wants this answer.
+    Answer(Bytes),
+    /// It wants to close, after this word.
+    Close(Bytes),
+}
+
 impl Transport {
-    /// The bytes of `framed` as this transport wants them.
-    pub(super) fn dress(&self, framed: &Framed) -> Bytes {
+    /// Queues the bytes of `framed` as this transport wants them.
+    pub(super) fn dress(&self, framed: &Framed, out: &mut VecDeque<Bytes>) {
+        if framed.body_len() == 0 {
+            return;
+        }
         match self {
-            Self::Http1 { chunked: true, .. } => framed.chunk().clone(),
-            _ => framed.body(),
+            Self::Http1 { chunked: true, .. } => out.push_back(framed.chunk()),
+            Self::Http1 { chunked: false, .. } | Self::Http2 { .. } => out.push_back(framed.body()),
+            Self::WebSocket { .. } => {
+                out.push_back(framed.message_header());
+                out.push_back(framed.body());
+            }
         }
     }
 
-    /// Writes from the front of `piece` and advances it. Ready means progress.
-    pub(super) fn poll_write(&mut self, cx: &mut Context<'_>, piece: &mut Bytes) -> Poll<io::Result<usize>> {
+    /// Writes from the front of `out`, which is not empty, and advances it. Ready means progress.
+    pub(super) fn poll_write(&mut self, cx: &mut Context<'_>, out: &mut VecDeque<Bytes>) -> Poll<io::Result<usize>> {
         match self {
-            Self::Http1 { io, .. } => {
-                let written = ready!(Pin::new(io).poll_write(cx, piece))?;
+            Self::Http1 { io, .. } | Self::WebSocket { io, .. } => {
+                let written = match out.front() {
+                    // The usual case: one unit, one plain write.
+                    Some(piece) if out.len() == 1 => ready!(Pin::new(io).poll_write(cx, piece))?,
+                    _ => {
+                        let mut slices = [IoSlice::new(&[]); MAX_SLICES];
+                        let count = out.len().min(MAX_SLICES);
+                        for (slice, piece) in slices.iter_mut().zip(out.iter()) {
+                            *slice = IoSlice::new(piece);
+                        }
+                        ready!(Pin::new(io).poll_write_vectored(cx, slices.get(..count).unwrap_or_default()))?
+                    }
+                };
                 if written == 0 {
                     return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
                 }
-                piece.advance(written);
+                advance(out, written);
                 Poll::Ready(Ok(written))
             }
             Self::Http2 { body, .. } => {
+                let Some(piece) = out.front_mut() else {
+                    return Poll::Ready(Ok(0));
+                };
                 body.reserve_capacity(piece.len());
                 let room = match body.capacity() {
                     0 => match ready!(body.poll_capacity(cx)) {
@@ -69,6 +116,7 @@ impl Transport {
                 let part = piece.split_to(room.min(piece.len()));
                 let written = part.len();
                 body.send_data(part, false).map_err(from_h2)?;
+                advance(out, 0);
                 Poll::Ready(Ok(written))
             }
         }
@@ -77,25 +125,25 @@ impl Transport {
     /// Pushes out what a layer below holds (pingora's write buffer, TLS records).
     pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
-            Self::Http1 { io, .. } => Pin::new(io).poll_flush(cx),
+            Self::Http1 { io, .. } | Self::WebSocket { io, .. } => Pin::new(io).poll_flush(cx),
             // The connection's task flushes.
             Self::Http2 { .. } => Poll::Ready(Ok(())),
         }
     }
 
-    /// Whether the player left, as far as a look at the socket tells. What it sent is thrown away.
-    pub(super) fn poll_left(&mut self, cx: &mut Context<'_>) -> bool {
+    /// Looks at the player's side: whether it left, as far as the socket tells, and what it says.
+    pub(super) fn poll_look(&mut self, cx: &mut Context<'_>) -> Look {
         match self {
-            Self::Http1 { io, .. } => {
-                let mut room = [0u8; DISCARD_BYTES];
-                let mut buf = ReadBuf::new(&mut room);
-                match Pin::new(io).poll_read(cx, &mut buf) {
-                    Poll::Ready(Ok(())) => buf.filled().is_empty(),
-                    Poll::Ready(Err(_)) => true,
-                    Poll::Pending => false,
-                }
-            }
-            Self::Http2 { body, .. } => body.poll_reset(cx).is_ready(),
+            Self::Http1 { io, .. } => poll_socket(io, cx, |_| Look::Here),
+            Self::WebSocket { io, said } => poll_socket(io, cx, |bytes| match said.feed(bytes) {
+                Said::Nothing => Look::Here,
+                Said::Answer(frames) => Look::Answer(frames),
+                Said::Close(frame) => Look::Close(frame),
+            }),
+            Self::Http2 { body, .. } => match body.poll_reset(cx) {
+                Poll::Ready(_) => Look::Left,
+                Poll::Pending => Look::Here,
+            },
         }
     }
 
@@ -103,14 +151,15 @@ impl Transport {
     pub(super) fn last_piece(&self) -> Bytes {
         match self {
             Self::Http1 { chunked: true, .. } => Bytes::from_static(LAST_CHUNK),
-            _ => Bytes::new(),
+            Self::WebSocket { .. } => close_frame(CloseCode::Normal),
+            Self::Http1 { chunked: false, .. } | Self::Http2 { .. } => Bytes::new(),
         }
     }
 
     /// Ends the body and closes what is the player's own.
     pub(super) fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
-            Self::Http1 { io, .. } => Pin::new(io).poll_shutdown(cx),
+            Self::Http1 { io, .. } | Self::WebSocket { io, .. } => Pin::new(io).poll_shutdown(cx),
             Self::Http2 { body, .. } => Poll::Ready(body.send_data(Bytes::new(), true).map_err(from_h2)),
         }
     }
@@ -120,6 +169,31 @@ impl Transport {
         if let Self::Http2 { body, .. } = self {
             body.send_reset(h2::Reason::CANCEL);
         }
+    }
+}
+
+/// Reads what there is, once, and gives it to `take`.
+fn poll_socket(io: &mut Stream, cx: &mut Context<'_>, take: impl FnOnce(&[u8]) -> Look) -> Look {
+    let mut room = [0u8; DISCARD_BYTES];
+    let mut buf = ReadBuf::new(&mut room);
+    match Pin::new(io).poll_read(cx, &mut buf) {
+        Poll::Ready(Ok(())) if buf.filled().is_empty() => Look::Left,
+        Poll::Ready(Ok(())) => take(buf.filled()),
+        Poll::Ready(Err(_)) => Look::Left,
+        Poll::Pending => Look::Here,
+    }
+}
+
+/// Takes `written` bytes off the front, and pieces that are done.
+fn advance(out: &mut VecDeque<Bytes>, mut written: usize) {
+    while let Some(piece) = out.front_mut() {
+        let part = written.min(piece.len());
+        piece.advance(part);
+        written -= part;
+        if !piece.is_empty() {
+            return;
+        }
+        out.pop_front();
     }
 }
 

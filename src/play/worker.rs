@@ -249,10 +249,10 @@ impl Worker {
         for (id, group) in &mut self.groups {
             let mut index = 0;
             while let Some(seated) = group.players.get_mut(index) {
-                if poll_now(|cx| seated.player.poll_left(cx)) {
-                    end(group.players.swap_remove(index), PlayEnd::ClientLeft);
-                } else {
-                    index += 1;
+                match poll_now(|cx| seated.player.poll_look(cx)) {
+                    Turn::Edge | Turn::Ended(_) => index += 1,
+                    Turn::Blocked => slow_lane(group.players.swap_remove(index)),
+                    Turn::Gone(error) => gone(group.players.swap_remove(index), &error),
                 }
                 turn.one().await;
             }
@@ -293,11 +293,16 @@ fn slow_lane(mut seated: Seated) {
             let before = seated.player.written();
             let turn = timeout(
                 stall,
-                poll_fn(|cx| match seated.player.poll_catch_up(cx, &mut units) {
-                    // Some of it was written: the stall begins anew.
-                    Turn::Blocked if seated.player.written() > before => Poll::Ready(Turn::Blocked),
-                    Turn::Blocked => Poll::Pending,
-                    other => Poll::Ready(other),
+                poll_fn(|cx| {
+                    if let gone @ Turn::Gone(_) = seated.player.poll_look(cx) {
+                        return Poll::Ready(gone);
+                    }
+                    match seated.player.poll_catch_up(cx, &mut units) {
+                        // Some of it was written: the stall begins anew.
+                        Turn::Blocked if seated.player.written() > before => Poll::Ready(Turn::Blocked),
+                        Turn::Blocked => Poll::Pending,
+                        other => Poll::Ready(other),
+                    }
                 }),
             )
             .await;

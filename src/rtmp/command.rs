@@ -34,7 +34,9 @@ impl Command {
             Some(error) => return Err(CommandError::Amf0(error)),
         }
         let mut values = values.into_iter();
-        let Some(Value::String(name)) = values.next() else { return Err(CommandError::NoName) };
+        let Some(Value::String(name)) = values.next() else {
+            return Err(CommandError::NoName);
+        };
         let mut rest = values.collect::<Vec<_>>();
         let transaction = match rest.first().and_then(Value::as_f64) {
             Some(number) => {
@@ -43,7 +45,11 @@ impl Command {
             }
             None => 0.0,
         };
-        Ok(Command { name, transaction, values: rest })
+        Ok(Command {
+            name,
+            transaction,
+            values: rest,
+        })
     }
 
     /// The argument `index`, counted after the command object.
@@ -53,7 +59,9 @@ impl Command {
 
     /// A text argument; empty when it is not there or no text.
     pub fn text(&self, index: usize) -> &str {
-        self.argument(index).and_then(Value::as_str).unwrap_or_default()
+        self.argument(index)
+            .and_then(Value::as_str)
+            .unwrap_or_default()
     }
 
     /// A message stream id as an argument.
@@ -66,16 +74,28 @@ impl Command {
     pub fn connect(&self) -> Option<Connect> {
         let object = self.values.first()?;
         object.properties()?;
-        let text = |key| object.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
+        let text = |key| {
+            object
+                .get(key)
+                .and_then(Value::as_str)
+                .unwrap_or_default()
+                .to_owned()
+        };
         Some(Connect {
             app: text("app"),
             tc_url: text("tcUrl"),
             flash_ver: text("flashVer"),
             swf_url: text("swfUrl"),
             page_url: text("pageUrl"),
-            object_encoding: object.get("objectEncoding").and_then(Value::as_f64).unwrap_or_default(),
+            object_encoding: object
+                .get("objectEncoding")
+                .and_then(Value::as_f64)
+                .unwrap_or_default(),
             fourcc_list: fourccs(object),
-            caps_ex: object.get("capsEx").and_then(Value::as_f64).unwrap_or_default() as u32,
+            caps_ex: object
+                .get("capsEx")
+                .and_then(Value::as_f64)
+                .unwrap_or_default() as u32,
         })
     }
 
@@ -86,12 +106,20 @@ impl Command {
             "append" | "appendWithGap" => PublishKind::Append,
             _ => PublishKind::Live,
         };
-        Publish { stream_id, name: self.text(0).to_owned(), kind }
+        Publish {
+            stream_id,
+            name: self.text(0).to_owned(),
+            kind,
+        }
     }
 
     /// The arguments of play.
     pub fn play(&self, stream_id: u32) -> Play {
-        let number = |index, default| self.argument(index).and_then(Value::as_f64).unwrap_or(default);
+        let number = |index, default| {
+            self.argument(index)
+                .and_then(Value::as_f64)
+                .unwrap_or(default)
+        };
         Play {
             stream_id,
             name: self.text(0).to_owned(),
@@ -152,17 +180,31 @@ pub(crate) fn body(name: &str, transaction: f64, values: &[Value]) -> BytesMut {
 
 /// An information object (RTMP 1.0 §7.2.2).
 pub(crate) fn info(level: &str, code: &str, description: &str) -> Vec<(String, Value)> {
-    [("level", level), ("code", code), ("description", description)]
-        .map(|(key, value)| (key.to_owned(), Value::from(value)))
-        .into()
+    [
+        ("level", level),
+        ("code", code),
+        ("description", description),
+    ]
+    .map(|(key, value)| (key.to_owned(), Value::from(value)))
+    .into()
 }
 
 /// The answer to an accepted connect. `server` is the name and version of this server.
 pub(crate) fn connect_result(transaction: f64, server: &str) -> BytesMut {
-    let forward = |fourccs: &[&str]| Value::object(["*"].iter().chain(fourccs).map(|&fourcc| (fourcc, CAN_FORWARD)));
-    let all = VIDEO_FOURCCS.iter().chain(&AUDIO_FOURCCS).map(|&fourcc| Value::from(fourcc));
+    let forward = |fourccs: &[&str]| {
+        Value::object(
+            ["*"]
+                .iter()
+                .chain(fourccs)
+                .map(|&fourcc| (fourcc, CAN_FORWARD)),
+        )
+    };
+    let all = VIDEO_FOURCCS
+        .iter()
+        .chain(&AUDIO_FOURCCS)
+        .map(|&fourcc| Value::from(fourcc));
     let properties = Value::object([
-        // Old clients compare the number with what they need for live publishing.
+        // In the form of Flash Media Server, which is what clients parse that parse it.
         ("fmsVer", Value::from("FMS/3,5,3,888")),
         ("capabilities", Value::Number(31.0)),
         ("mode", Value::Number(1.0)),
@@ -171,7 +213,11 @@ pub(crate) fn connect_result(transaction: f64, server: &str) -> BytesMut {
         ("audioFourCcInfoMap", forward(&AUDIO_FOURCCS)),
         ("capsEx", Value::Number(CAPS_EX)),
     ]);
-    let mut info = info("status", "NetConnection.Connect.Success", "Connection succeeded.");
+    let mut info = info(
+        "status",
+        "NetConnection.Connect.Success",
+        "Connection succeeded.",
+    );
     info.push(("objectEncoding".into(), Value::Number(0.0)));
     info.push(("server".into(), Value::from(server)));
     body("_result", transaction, &[properties, Value::Object(info)])
@@ -185,12 +231,18 @@ mod tests {
     #[test]
     fn a_name_is_all_that_a_command_must_have() {
         let command = Command::parse(&body("ping", 0.0, &[])).unwrap();
-        assert_eq!((command.name.as_str(), command.text(0), command.stream_id(0)), ("ping", "", None));
+        assert_eq!(
+            (command.name.as_str(), command.text(0), command.stream_id(0)),
+            ("ping", "", None)
+        );
         let command = Command::parse(b"\x02\x00\x01x").unwrap();
         assert_eq!((command.name.as_str(), command.transaction), ("x", 0.0));
         assert_eq!(Command::parse(b""), Err(CommandError::NoName));
         assert_eq!(Command::parse(b"\x05"), Err(CommandError::NoName));
-        assert!(matches!(Command::parse(b"\x02\x00\x02x"), Err(CommandError::Amf0(_))));
+        assert!(matches!(
+            Command::parse(b"\x02\x00\x02x"),
+            Err(CommandError::Amf0(_))
+        ));
     }
 
     #[test]
@@ -205,33 +257,65 @@ mod tests {
     fn fourccs_of_list_and_maps_are_joined_and_bounded() {
         let object = Value::object([
             ("app", Value::from("live")),
-            ("fourCcList", Value::StrictArray(vec!["hvc1".into(), Value::Null, "av01".into()])),
-            ("videoFourCcInfoMap", Value::object([("*", 4.0), ("hvc1", 3.0)])),
+            (
+                "fourCcList",
+                Value::StrictArray(vec!["hvc1".into(), Value::Null, "av01".into()]),
+            ),
+            (
+                "videoFourCcInfoMap",
+                Value::object([("*", 4.0), ("hvc1", 3.0)]),
+            ),
             ("capsEx", Value::Number(7.0)),
         ]);
-        let connect = Command::parse(&body("connect", 1.0, &[object])).unwrap().connect().unwrap();
+        let connect = Command::parse(&body("connect", 1.0, &[object]))
+            .unwrap()
+            .connect()
+            .unwrap();
         assert_eq!(connect.app, "live");
         assert_eq!(connect.fourcc_list, ["hvc1", "av01", "*"]);
         assert_eq!(connect.caps_ex, 7);
 
         let many = (0..1000).map(|i| Value::from(i.to_string())).collect();
         let object = Value::object([("fourCcList", Value::StrictArray(many))]);
-        let connect = Command::parse(&body("connect", 1.0, &[object])).unwrap().connect().unwrap();
+        let connect = Command::parse(&body("connect", 1.0, &[object]))
+            .unwrap()
+            .connect()
+            .unwrap();
         assert_eq!(connect.fourcc_list.len(), MAX_FOURCCS);
     }
 
     #[test]
     fn connect_without_an_object_is_none() {
-        assert_eq!(Command::parse(&body("connect", 1.0, &[])).unwrap().connect(), None);
-        assert_eq!(Command::parse(&body("connect", 1.0, &[Value::Null])).unwrap().connect(), None);
+        assert_eq!(
+            Command::parse(&body("connect", 1.0, &[]))
+                .unwrap()
+                .connect(),
+            None
+        );
+        assert_eq!(
+            Command::parse(&body("connect", 1.0, &[Value::Null]))
+                .unwrap()
+                .connect(),
+            None
+        );
     }
 
     #[test]
     fn play_arguments_and_their_defaults() {
-        let play = Command::parse(&body("play", 0.0, &[Value::Null, "s".into()])).unwrap().play(1);
+        let play = Command::parse(&body("play", 0.0, &[Value::Null, "s".into()]))
+            .unwrap()
+            .play(1);
         assert_eq!((play.start, play.duration, play.reset), (-2.0, -1.0, true));
-        let arguments = [Value::Null, "s".into(), (-1.0).into(), 5.0.into(), false.into()];
-        let play = Command::parse(&body("play", 0.0, &arguments)).unwrap().play(1);
+        let arguments = [
+            Value::Null,
+            "s".into(),
+            (-1.0).into(),
+            5.0.into(),
+            false.into(),
+        ];
+        let play = Command::parse(&body("play", 0.0, &arguments))
+            .unwrap()
+            .play(1);
         assert_eq!((play.start, play.duration, play.reset), (-1.0, 5.0, false));
     }
 
@@ -240,20 +324,36 @@ mod tests {
         let values = decode_all(&connect_result(1.0, "pingora-live/1.2.3")).unwrap();
         assert_eq!(values[0].as_str(), Some("_result"));
         let properties = &values[2];
-        let Some(Value::StrictArray(list)) = properties.get("fourCcList") else { panic!("{properties:?}") };
+        let Some(Value::StrictArray(list)) = properties.get("fourCcList") else {
+            panic!("{properties:?}")
+        };
         assert_eq!(list.len(), 11);
-        for (map, key) in [("videoFourCcInfoMap", "av01"), ("audioFourCcInfoMap", "ec-3"), ("audioFourCcInfoMap", "*")] {
-            assert_eq!(properties.get(map).unwrap().get(key).unwrap().as_f64(), Some(4.0));
+        for (map, key) in [
+            ("videoFourCcInfoMap", "av01"),
+            ("audioFourCcInfoMap", "ec-3"),
+            ("audioFourCcInfoMap", "*"),
+        ] {
+            assert_eq!(
+                properties.get(map).unwrap().get(key).unwrap().as_f64(),
+                Some(4.0)
+            );
         }
         assert_eq!(properties.get("capsEx").unwrap().as_f64(), Some(14.0));
-        assert_eq!(values[3].get("code").unwrap().as_str(), Some("NetConnection.Connect.Success"));
-        assert_eq!(values[3].get("server").unwrap().as_str(), Some("pingora-live/1.2.3"));
+        assert_eq!(
+            values[3].get("code").unwrap().as_str(),
+            Some("NetConnection.Connect.Success")
+        );
+        assert_eq!(
+            values[3].get("server").unwrap().as_str(),
+            Some("pingora-live/1.2.3")
+        );
     }
 
     #[test]
     fn absurd_stream_ids_are_none() {
         for number in [0.0, -1.0, f64::NAN, f64::INFINITY, 1e300] {
-            let command = Command::parse(&body("deleteStream", 0.0, &[Value::Null, number.into()])).unwrap();
+            let command =
+                Command::parse(&body("deleteStream", 0.0, &[Value::Null, number.into()])).unwrap();
             assert_eq!(command.stream_id(0), None, "{number}");
         }
     }

@@ -1,7 +1,9 @@
 //! Why a session ends, and whose fault it is.
 
 use super::amf0::Amf0Error;
-use super::limits::{MAX_CHUNK_STREAMS, MAX_HELD_INPUT_BYTES, MAX_IDLE_COMMANDS, MAX_OUTPUT_BYTES, MAX_PARTIAL_BYTES};
+use super::limits::{
+    MAX_CHUNK_STREAMS, MAX_HELD_INPUT_BYTES, MAX_IDLE_COMMANDS, MAX_OUTPUT_BYTES, MAX_PARTIAL_BYTES,
+};
 use std::time::Duration;
 
 /// Why a session cannot go on.
@@ -77,13 +79,17 @@ pub enum ProtocolError {
         position: u64,
     },
     /// More than [`MAX_OUTPUT_BYTES`] of replies wait: the peer calls and does not read.
-    #[error("byte {position}: more than {MAX_OUTPUT_BYTES} bytes of replies wait for the peer to read")]
+    #[error(
+        "byte {position}: more than {MAX_OUTPUT_BYTES} bytes of replies wait for the peer to read"
+    )]
     OutputOverflow {
         /// Where the next chunk starts.
         position: u64,
     },
     /// More than [`MAX_HELD_INPUT_BYTES`] came while connect, publish or play was not answered yet.
-    #[error("byte {position}: more than {MAX_HELD_INPUT_BYTES} bytes came before the server answered")]
+    #[error(
+        "byte {position}: more than {MAX_HELD_INPUT_BYTES} bytes came before the server answered"
+    )]
     HeldInputOverflow {
         /// Where the next chunk starts.
         position: u64,
@@ -111,7 +117,9 @@ pub enum ChunkError {
         fmt: u8,
     },
     /// A new message header in the middle of a message.
-    #[error("chunk stream {csid}: a chunk of type {fmt} with {missing} bytes of the message missing")]
+    #[error(
+        "chunk stream {csid}: a chunk of type {fmt} with {missing} bytes of the message missing"
+    )]
     Interrupted {
         /// The chunk stream.
         csid: u32,
@@ -220,9 +228,9 @@ impl ProtocolError {
             ProtocolError::Amf0 { source, .. } => match source {
                 Amf0Error::Amf3 { .. } => Blame::Lacking,
                 Amf0Error::UnexpectedEnd { .. } | Amf0Error::UnknownMarker { .. } => Blame::Peer,
-                Amf0Error::TooDeep { .. } | Amf0Error::TooManyValues { .. } | Amf0Error::StringTooLong { .. } => {
-                    Blame::Limit
-                }
+                Amf0Error::TooDeep { .. }
+                | Amf0Error::TooManyValues { .. }
+                | Amf0Error::StringTooLong { .. } => Blame::Limit,
             },
             ProtocolError::TooManyCommands { .. }
             | ProtocolError::OutputOverflow { .. }

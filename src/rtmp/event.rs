@@ -135,6 +135,9 @@ pub struct Reject {
 impl Reject {
     /// A rejection with a code and a text.
     pub fn new(code: &'static str, description: impl Into<String>) -> Self {
-        Reject { code, description: description.into() }
+        Reject {
+            code,
+            description: description.into(),
+        }
     }
 }

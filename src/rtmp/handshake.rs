@@ -27,8 +27,8 @@ const SERVER_VERSION: [u8; 4] = [4, 5, 0, 1];
 const CLIENT_KEY: &[u8] = b"Genuine Adobe Flash Player 001";
 const SERVER_KEY: &[u8] = b"Genuine Adobe Flash Media Server 001";
 const KEY_TAIL: [u8; 32] = [
-    0xf0, 0xee, 0xc2, 0x4a, 0x80, 0x68, 0xbe, 0xe8, 0x2e, 0x00, 0xd0, 0xd1, 0x02, 0x9e, 0x7e, 0x57, 0x6e, 0xec, 0x5d,
-    0x2d, 0x29, 0x80, 0x6f, 0xab, 0x93, 0xb8, 0xe6, 0x36, 0xcf, 0xeb, 0x31, 0xae,
+    0xf0, 0xee, 0xc2, 0x4a, 0x80, 0x68, 0xbe, 0xe8, 0x2e, 0x00, 0xd0, 0xd1, 0x02, 0x9e, 0x7e, 0x57,
+    0x6e, 0xec, 0x5d, 0x2d, 0x29, 0x80, 0x6f, 0xab, 0x93, 0xb8, 0xe6, 0x36, 0xcf, 0xeb, 0x31, 0xae,
 ];
 
 /// Where in C1 the four bytes are that say where the digest is: after time and version, or after the 764 bytes of a key.
@@ -57,7 +57,10 @@ impl Default for Handshake {
 impl Handshake {
     /// Waits for C0.
     pub fn new() -> Self {
-        Handshake { state: State::ExpectC0C1, consumed: 0 }
+        Handshake {
+            state: State::ExpectC0C1,
+            consumed: 0,
+        }
     }
 
     /// Bytes taken off the input so far.
@@ -70,14 +73,23 @@ impl Handshake {
     ///
     /// # Errors
     /// [`ProtocolError::NotRtmp`] or [`ProtocolError::Encrypted`], judged by the first byte alone.
-    pub fn advance(&mut self, input: &mut BytesMut, out: &mut BytesMut) -> Result<bool, ProtocolError> {
+    pub fn advance(
+        &mut self,
+        input: &mut BytesMut,
+        out: &mut BytesMut,
+    ) -> Result<bool, ProtocolError> {
         if self.state == State::ExpectC0C1 {
             match input.first() {
                 None => return Ok(false),
                 Some(&VERSION) => {}
-                // RTMPE and its variant with XTEA, and RTMPE of FMS 4.
+                // RTMPE, and its variants with XTEA and Blowfish.
                 Some(&version @ (6 | 8 | 9)) => return Err(ProtocolError::Encrypted { version }),
-                Some(&first) => return Err(ProtocolError::NotRtmp { first, guess: guess(first) }),
+                Some(&first) => {
+                    return Err(ProtocolError::NotRtmp {
+                        first,
+                        guess: guess(first),
+                    });
+                }
             }
             if input.len() < 1 + PACKET_BYTES {
                 return Ok(false);
@@ -121,7 +133,9 @@ fn answer(c1: &[u8], out: &mut BytesMut) {
         // RTMP §5.2.3: our epoch, "may be 0".
         *time = [0; 4];
     }
-    let digest = (c1.get(4..8) != Some(&[0; 4])).then(|| find_digest(c1, CLIENT_KEY)).flatten();
+    let digest = (c1.get(4..8) != Some(&[0; 4]))
+        .then(|| find_digest(c1, CLIENT_KEY))
+        .flatten();
     let Some((layout, digest)) = digest else {
         // RTMP §5.2.3: the field after the time is zero. RTMP §5.2.4 has our receive time in S2; librtmp
         // warns unless S2 is C1 to the byte.
@@ -155,21 +169,31 @@ fn answer(c1: &[u8], out: &mut BytesMut) {
 fn find_digest(packet: &[u8], key: &[u8]) -> Option<(usize, [u8; DIGEST_BYTES])> {
     LAYOUTS.into_iter().find_map(|layout| {
         let position = digest_position(packet, layout)?;
-        let digest: [u8; DIGEST_BYTES] = packet.get(position..position + DIGEST_BYTES)?.try_into().ok()?;
+        let digest: [u8; DIGEST_BYTES] = packet
+            .get(position..position + DIGEST_BYTES)?
+            .try_into()
+            .ok()?;
         (digest_around(packet, position, key) == digest).then_some((layout, digest))
     })
 }
 
 /// Where the digest is: the sum of four bytes, modulo the room that the layout leaves, after them.
 fn digest_position(packet: &[u8], layout: usize) -> Option<usize> {
-    let sum: usize = packet.get(layout..layout + 4)?.iter().map(|&byte| usize::from(byte)).sum();
+    let sum: usize = packet
+        .get(layout..layout + 4)?
+        .iter()
+        .map(|&byte| usize::from(byte))
+        .sum();
     Some(layout + 4 + sum % 728)
 }
 
 /// The digest of a packet without the bytes of the digest itself.
 fn digest_around(packet: &[u8], position: usize, key: &[u8]) -> [u8; DIGEST_BYTES] {
     let (before, after) = packet.split_at(position.min(packet.len()));
-    hmac(key, &[before, after.get(DIGEST_BYTES..).unwrap_or_default()])
+    hmac(
+        key,
+        &[before, after.get(DIGEST_BYTES..).unwrap_or_default()],
+    )
 }
 
 fn hmac(key: &[u8], parts: &[&[u8]]) -> [u8; DIGEST_BYTES] {
@@ -253,7 +277,10 @@ mod tests {
             assert_eq!(done, Ok(false), "C2 is missing");
             let (s1, s2) = out[1..].split_at(PACKET_BYTES);
             // As FFmpeg judges it: S1 holds a digest at either place, S2 is signed with a key made of ours.
-            assert_eq!(find_digest(s1, SERVER_KEY).map(|(found, _)| found), Some(layout));
+            assert_eq!(
+                find_digest(s1, SERVER_KEY).map(|(found, _)| found),
+                Some(layout)
+            );
             let (_, digest) = find_digest(&c1, CLIENT_KEY).unwrap();
             let key = hmac(&[SERVER_KEY, &KEY_TAIL].concat(), &[&digest]);
             let (body, signature) = s2.split_at(PACKET_BYTES - DIGEST_BYTES);
@@ -280,7 +307,13 @@ mod tests {
             (b"\x04", Guess::Other),
         ] {
             let (result, ..) = run(bytes);
-            assert_eq!(result, Err(ProtocolError::NotRtmp { first: bytes[0], guess }));
+            assert_eq!(
+                result,
+                Err(ProtocolError::NotRtmp {
+                    first: bytes[0],
+                    guess
+                })
+            );
         }
         for version in [6, 8, 9] {
             assert_eq!(run(&[version]).0, Err(ProtocolError::Encrypted { version }));
@@ -291,7 +324,8 @@ mod tests {
     fn byte_by_byte_gives_the_same_answer() {
         let bytes = [&[VERSION], &digest_c1(772)[..], &[0; PACKET_BYTES], b"rest"].concat();
         let (_, _, whole) = run(&bytes);
-        let (mut handshake, mut input, mut out) = (Handshake::new(), BytesMut::new(), BytesMut::new());
+        let (mut handshake, mut input, mut out) =
+            (Handshake::new(), BytesMut::new(), BytesMut::new());
         let mut done_at = None;
         for (index, &byte) in bytes.iter().enumerate() {
             input.put_u8(byte);

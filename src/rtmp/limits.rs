@@ -76,6 +76,9 @@ pub const MAX_FOURCCS: usize = 64;
 /// buffer alive. At 1 Mbit/s this is 130 ms of a stream.
 pub const READ_BYTES: usize = 16 << 10;
 
+/// An input buffer with more room than this, in bytes, is given up once the large chunk is through that it grew for.
+pub const MAX_KEPT_INPUT_BYTES: usize = 4 * READ_BYTES;
+
 /// Below this much free room [`input`](super::ServerSession::input) makes more, so that no read is tiny, in bytes.
 pub const MIN_READ_BYTES: usize = 4 << 10;
 

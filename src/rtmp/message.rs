@@ -151,15 +151,28 @@ mod tests {
     }
 
     fn aggregate(timestamp: u32, payload: Vec<u8>) -> Aggregate {
-        Aggregate::new(Message { csid: 4, type_id: AGGREGATE, stream_id: 1, timestamp, payload: payload.into() })
+        Aggregate::new(Message {
+            csid: 4,
+            type_id: AGGREGATE,
+            stream_id: 1,
+            timestamp,
+            payload: payload.into(),
+        })
     }
 
     #[test]
     fn timestamps_are_rebased_to_the_outer_one() {
-        let payload = [inner(VIDEO, 0x0100_0000, b"v"), inner(AUDIO, 0x0100_0017, b"aa")].concat();
+        let payload = [
+            inner(VIDEO, 0x0100_0000, b"v"),
+            inner(AUDIO, 0x0100_0017, b"aa"),
+        ]
+        .concat();
         let mut split = aggregate(u32::MAX - 2, payload);
         let video = split.next().unwrap().unwrap();
-        assert_eq!((video.type_id, video.stream_id, video.timestamp), (VIDEO, 1, u32::MAX - 2));
+        assert_eq!(
+            (video.type_id, video.stream_id, video.timestamp),
+            (VIDEO, 1, u32::MAX - 2)
+        );
         assert_eq!(&video.payload[..], b"v");
         let audio = split.next().unwrap().unwrap();
         assert_eq!((audio.type_id, audio.timestamp), (AUDIO, 0x14));
@@ -180,10 +193,19 @@ mod tests {
     fn a_truncated_inner_message_is_an_error_at_its_offset() {
         let first = inner(AUDIO, 0, b"a");
         let whole = [first.clone(), inner(VIDEO, 0, b"vvvv")].concat();
-        for (length, reading) in [(first.len() + 5, "an inner header"), (first.len() + 12, "an inner message")] {
+        for (length, reading) in [
+            (first.len() + 5, "an inner header"),
+            (first.len() + 12, "an inner message"),
+        ] {
             let mut split = aggregate(0, whole[..length].to_vec());
             assert!(split.next().unwrap().is_some());
-            assert_eq!(split.next(), Err(AggregateEnd { offset: first.len(), reading }));
+            assert_eq!(
+                split.next(),
+                Err(AggregateEnd {
+                    offset: first.len(),
+                    reading
+                })
+            );
         }
     }
 }

@@ -17,8 +17,8 @@
 //! Inside, bytes go through [`handshake`], then [`chunk`] makes [`message`]s of them, and `session` acts on these.
 //! All that a peer can make grow is bounded by a constant in [`limits`].
 //!
-//! Who speaks what differs by encoder. FFmpeg, OBS (librtmp), GStreamer's two elements and Flash Media Live Encoder each have their
-//! own dialogue before media; recordings of real ones are in `testdata/` and are replayed by the tests.
+//! What is said before media differs by encoder. Recordings of FFmpeg, librtmp (from which OBS derives) and both of GStreamer's
+//! sinks are in `testdata/` and are replayed by the tests; Flash Media Live Encoder is served by what is documented of it.
 //!
 //! Cited as "RTMP": *Adobe's Real Time Messaging Protocol*, version 1.0, December 2012; as "E-RTMP": *Enhanced RTMP*, version 2.
 

@@ -10,7 +10,8 @@ use super::support::programs::{self, curl};
 use super::support::server::Server;
 use super::support::{PATIENCE, fixtures, wait_for};
 
-const BRIEF: &str = "
+/// YAML: a stream that is not there is told at once, and one that has gone is soon forgotten.
+pub const BRIEF: &str = "
 vhosts:
   __defaultVhost__:
     play: { on_missing: 404 }
@@ -20,7 +21,13 @@ vhosts:
 /// A stream that ends by itself after three seconds.
 pub fn brief_feed(server: &Server) -> Feed {
     let feed = Feed::start(server, "live", "x", Plan::of(&fixtures::h264_aac()).for_ms(3000));
-    wait_for("the first frames are sent", PATIENCE, || (feed.sent().len() > 5).then_some(()));
+    server.wait_stream("/live/x.flv");
+    feed
+}
+
+fn endless_feed(server: &Server) -> Feed {
+    let feed = Feed::start(server, "live", "x", Plan::of(&fixtures::h264_aac()));
+    server.wait_stream("/live/x.flv");
     feed
 }
 
@@ -81,31 +88,10 @@ fn h2c_off_leaves_http_1() {
     curl_to_the_end(&["--http1.1"], &server.http("/live/x.flv"), "");
 }
 
-/// Several streams of one HTTP/2 connection play side by side.
-#[test]
-fn h2_plays_side_by_side() {
-    let server = Server::start(BRIEF);
-    let _feed = brief_feed(&server);
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    let mut command = curl();
-    command.args(["--http2-prior-knowledge", "--parallel", "--parallel-max", "8"]);
-    for n in 0..8 {
-        command.arg("-o").arg(folder.path().join(n.to_string())).arg(server.http("/live/x.flv"));
-    }
-    command.args(["-w", "%{num_connects} "]);
-    let connects = programs::run(&mut command, PATIENCE).success();
-    // The first play opens the connection; all others are streams of it.
-    assert_eq!(connects.split_whitespace().filter(|n| *n == "1").count(), 1, "{connects}");
-    for n in 0..8 {
-        let flv = Flv::read(&std::fs::read(folder.path().join(n.to_string())).expect("a body")).expect("whole tags only");
-        assert!(flv.frames(VIDEO).len() > 50);
-    }
-}
-
 #[test]
 fn head_has_the_headers_and_no_player() {
     let server = Server::start(BRIEF);
-    let _feed = Feed::start(&server, "live", "x", Plan::of(&fixtures::h264_aac()));
+    let _feed = endless_feed(&server);
     let play = get(server.address("http"), "/live/x.flv");
     let head = request(server.address("http"), "HEAD", "/live/x.flv", &[]).expect("an answer");
     assert_eq!((play.status, head.status), (200, 200));
@@ -141,7 +127,7 @@ fn a_preflight_is_answered() {
 #[test]
 fn an_origin_is_let_in_also_with_errors() {
     let server = Server::start(BRIEF);
-    let _feed = Feed::start(&server, "live", "x", Plan::of(&fixtures::h264_aac()));
+    let _feed = endless_feed(&server);
     for (path, status) in [("/live/x.flv", 200), ("/live/none.flv", 404), ("/live/%zz.flv", 400)] {
         let answer = request(server.address("http"), "GET", path, &[("Origin", "https://page.example")]).expect("an answer");
         assert_eq!(answer.status, status, "{path}");
@@ -154,7 +140,7 @@ fn an_origin_is_let_in_also_with_errors() {
 #[test]
 fn crossdomain_off_lets_no_origin_in() {
     let server = Server::start(&format!("http: {{ listen: [\"127.0.0.1:0\"], crossdomain: off }}{BRIEF}"));
-    let _feed = Feed::start(&server, "live", "x", Plan::of(&fixtures::h264_aac()));
+    let _feed = endless_feed(&server);
     let answer = request(server.address("http"), "GET", "/live/x.flv", &[("Origin", "https://page.example")]).expect("an answer");
     assert_eq!((answer.status, answer.header("access-control-allow-origin")), (200, None));
 }
@@ -181,7 +167,7 @@ fn a_bad_path_is_400() {
 #[test]
 fn a_bad_query_is_400() {
     let server = Server::start(BRIEF);
-    for query in ["vhost=%zz", "vhost=%00", "vhost=a%2fb"] {
+    for query in ["vhost=%zz", "vhost=%00"] {
         assert_eq!(get(server.address("http"), &format!("/live/x.flv?{query}")).status, 400, "{query}");
     }
 }
@@ -190,7 +176,7 @@ fn a_bad_query_is_400() {
 #[test]
 fn other_queries_are_let_be() {
     let server = Server::start(BRIEF);
-    let _feed = Feed::start(&server, "live", "x", Plan::of(&fixtures::h264_aac()));
+    let _feed = endless_feed(&server);
     for query in ["token=%ff&_=1", "?", "&&&", "a=b=c"] {
         let player = Player::open(&server, &format!("/live/x.flv?{query}"));
         assert_eq!(player.wait_status(PATIENCE), 200, "{query}");
@@ -235,7 +221,7 @@ fn the_player_page_is_built_in() {
 fn keep_alive_before_a_play() {
     use std::io::{Read, Write};
     let server = Server::start(BRIEF);
-    let _feed = Feed::start(&server, "live", "x", Plan::of(&fixtures::h264_aac()));
+    let _feed = endless_feed(&server);
     let mut stream = std::net::TcpStream::connect(server.address("http")).expect("the server accepts");
     stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
     for _ in 0..3 {

@@ -123,6 +123,18 @@ fn on_missing_404_answers_at_once() {
     assert!(begin.elapsed() < Duration::from_secs(1), "after {:?}", begin.elapsed());
 }
 
+/// A stream whose publisher was accepted is there, though its first frame may still be on its way.
+#[test]
+fn on_missing_404_holds_the_player_of_a_stream_that_has_just_begun() {
+    let server = server("on_missing: 404", "");
+    let mut client = Client::connect(server.address("rtmp"), "live").expect("the server talks RTMP");
+    assert_eq!(client.publish("x").expect("an answer"), "NetStream.Publish.Start");
+    let player = Player::open(&server, "/live/x.flv");
+    server.wait_connections("http", 1);
+    let _feed = Feed::run(client, "x", plan());
+    player.wait("frames", PATIENCE, |flv| flv.frames(VIDEO).len() > 5);
+}
+
 // ---- a second publisher -------------------------------------------------------------------------------------------
 
 #[test]

@@ -3,10 +3,12 @@
 mod browser;
 mod cli;
 mod codecs;
+mod embed;
 mod flv;
 mod hostile;
 mod http;
 mod hub;
+mod layers;
 mod load;
 mod publish;
 mod reconnect;
@@ -17,6 +19,7 @@ mod support;
 mod time;
 mod tls;
 mod vhosts;
+mod websocket;
 
 /// YAML: players wait long for a stream, and are let go a second after its publisher left.
 const SHORT: &str = "

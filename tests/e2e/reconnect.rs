@@ -53,10 +53,10 @@ fn a_publisher_back_with_another_configuration() {
     let first = Feed::start(&server, "live", "x", Plan::of(&fixtures::h264_aac()));
     let player = Player::open(&server, "/live/x.flv");
     player.wait("a second", PATIENCE, |flv| flv.frames(VIDEO).len() > 25);
+    let old = player.flv().header(VIDEO).expect("the first configuration").body.clone();
     first.abandon();
     let second = Feed::start(&server, "live", "x", Plan::of(&fixtures::h264_aac_other()));
     let header = wait_for("a header is sent", PATIENCE, || second.sent().into_iter().find(|tag| tag.kind == VIDEO && tag.is_header()));
-    let old = player.flv().header(VIDEO).expect("the first configuration").body.clone();
     assert_ne!(old, header.body, "the fixtures differ");
     let flv = player.wait("the new pictures", PATIENCE, |flv| flv.header(VIDEO).is_some_and(|tag| tag.body == header.body));
     let at = flv.tags.iter().position(|tag| tag.body == header.body).expect("just seen");
@@ -85,11 +85,13 @@ fn a_publisher_gone_for_good_ends_the_body_properly() {
 fn after_its_end_a_stream_is_missing() {
     let server = Server::start("vhosts:\n  __defaultVhost__:\n    play: { on_missing: 404 }\n    publish: { republish_wait: 500ms }\n");
     let feed = Feed::start(&server, "live", "x", Plan::of(&fixtures::h264_aac()));
+    server.wait_stream("/live/x.flv");
     Player::open(&server, "/live/x.flv").wait("frames", PATIENCE, |flv| !flv.frames(VIDEO).is_empty());
     feed.finish();
     wait_for("404", PATIENCE, || (http::request(server.address("http"), "HEAD", "/live/x.flv", &[]).expect("an answer").status == 404).then_some(()));
     // And it may begin anew.
     let _again = Feed::start(&server, "live", "x", Plan::of(&fixtures::h264_aac()));
+    server.wait_stream("/live/x.flv");
     Player::open(&server, "/live/x.flv").wait("frames", PATIENCE, |flv| !flv.frames(VIDEO).is_empty());
 }
 

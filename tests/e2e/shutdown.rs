@@ -8,7 +8,7 @@ use super::support::player::{End, Player};
 use super::support::programs::{self, FFMPEG_DEBIAN, Job, curl};
 use super::support::rtmp::Client;
 use super::support::server::Server;
-use super::support::{PATIENCE, amf, fixtures, wait_for};
+use super::support::{PATIENCE, amf, fixtures, http, wait_for};
 
 #[test]
 fn sigterm_with_players_and_publishers() {
@@ -56,6 +56,7 @@ fn sigterm_with_players_and_publishers() {
 #[test]
 fn sigterm_of_an_idle_server() {
     let mut server = Server::start_with("", "grace_period_seconds: 20\n", &[], &[]);
+    http::get(server.address("http"), "/");
     let begin = Instant::now();
     server.signal(libc::SIGTERM);
     assert_eq!(server.wait_exit(Duration::from_secs(30)).code(), Some(0));
@@ -77,6 +78,7 @@ fn sigint_is_immediate() {
 fn no_newcomers_after_sigterm() {
     let mut server = Server::start_with("", "grace_period_seconds: 3\n", &[], &[]);
     let address = server.address("http");
+    http::get(address, "/");
     server.signal(libc::SIGTERM);
     wait_for("the listener is closed", Duration::from_secs(6), || std::net::TcpStream::connect(address).is_err().then_some(()));
     server.wait_exit(Duration::from_secs(10));

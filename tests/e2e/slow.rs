@@ -11,6 +11,9 @@ use super::support::{PATIENCE, fixtures, wait_for};
 /// Bytes of a picture of the heavy stream: 4 Mbit/s at 25 pictures a second, so that 20 s are many times what kernels buffer.
 const PICTURE: usize = 20_000;
 
+/// What a sleeping player's own kernel takes for it: fixed, since Linux would let it grow, and large enough for the stream's rate.
+const RECEIVE: usize = 128 * 1024;
+
 /// What the kernel may hold for a player at most with the default `send_buffer` of 512 KiB; Linux counts its own overhead
 /// in that figure, so a little more than it is already too much.
 const HELD: u64 = 640 * 1024;
@@ -29,7 +32,7 @@ fn a_player_that_stops_reading_for_twenty_seconds() {
     let server = server("60s");
     let feed = Feed::start(&server, "live", "x", heavy());
     let steady = Player::open(&server, "/live/x.flv");
-    let sleepy = Player::open_with(server.address("http"), "/live/x.flv", &[], Some(16 * 1024));
+    let sleepy = Player::open_with(server.address("http"), "/live/x.flv", &[], Some(RECEIVE));
     for player in [&steady, &sleepy] {
         player.wait("a second", PATIENCE, |flv| flv.frames(VIDEO).len() > 25);
     }
@@ -81,7 +84,7 @@ fn a_player_that_never_reads_is_ended() {
     let feed = Feed::start(&server, "live", "x", heavy());
     let steady = Player::open(&server, "/live/x.flv");
     steady.wait("a second", PATIENCE, |flv| flv.frames(VIDEO).len() > 25);
-    let dead = Player::open_with(server.address("http"), "/live/x.flv", &[], Some(16 * 1024));
+    let dead = Player::open_with(server.address("http"), "/live/x.flv", &[], Some(RECEIVE));
     dead.pause();
     server.wait_connections("http", 2);
     // Its buffers take a few seconds to fill.
@@ -98,7 +101,7 @@ fn a_player_that_never_reads_is_ended() {
 fn a_short_sleep_costs_nothing() {
     let server = server("60s");
     let feed = Feed::start(&server, "live", "x", heavy());
-    let player = Player::open_with(server.address("http"), "/live/x.flv", &[], Some(16 * 1024));
+    let player = Player::open_with(server.address("http"), "/live/x.flv", &[], Some(RECEIVE));
     player.wait("a second", PATIENCE, |flv| flv.frames(VIDEO).len() > 25);
     player.pause();
     std::thread::sleep(Duration::from_secs(3));

@@ -5,21 +5,14 @@ use std::process::Command;
 
 use tempfile::TempDir;
 
-use super::http::{brief_feed, curl_to_the_end};
+use super::http::{BRIEF, brief_feed, curl_to_the_end};
 use super::support::certs::{self, Certificate};
 use super::support::feed::{Feed, Plan};
-use super::support::flv::VIDEO;
+use super::support::flv::{Flv, VIDEO};
 use super::support::player::Player;
 use super::support::programs::{self, FFMPEG_DEBIAN, Job, ffmpeg_current};
 use super::support::server::Server;
 use super::support::{PATIENCE, fixtures, wait_for};
-
-const BRIEF: &str = "
-vhosts:
-  __defaultVhost__:
-    play: { on_missing: 404 }
-    publish: { republish_wait: 500ms }
-";
 
 struct Tls {
     server: Server,
@@ -71,6 +64,27 @@ fn h2_by_alpn() {
     let _feed = brief_feed(&tls.server);
     let told = tls.curl("a.example", &tls.a.cert, &["--http2"]);
     assert!(told.starts_with("2\n"), "{told}");
+}
+
+/// Several streams of one connection play side by side. (By TLS only: curl 7.88 cannot do that by prior knowledge.)
+#[test]
+fn h2_plays_side_by_side() {
+    let tls = start("");
+    let _feed = brief_feed(&tls.server);
+    let mut command = programs::curl();
+    command.args(["-k", "--http2", "--parallel", "--parallel-max", "8"]);
+    for n in 0..8 {
+        let url = format!("https://{}/live/x.flv", tls.server.address("https"));
+        command.arg("-o").arg(tls.folder.path().join(n.to_string())).arg(url);
+    }
+    command.args(["-w", "connects %{num_connects}\n"]);
+    let told = programs::run(&mut command, PATIENCE).success();
+    assert_eq!(told.lines().filter(|line| line.ends_with("connects 1")).count(), 1, "{told}");
+    assert_eq!(told.lines().filter(|line| line.ends_with("connects 0")).count(), 7, "{told}");
+    for n in 0..8 {
+        let flv = Flv::read(&std::fs::read(tls.folder.path().join(n.to_string())).expect("a body")).expect("whole tags only");
+        assert!(flv.frames(VIDEO).len() > 50);
+    }
 }
 
 #[test]

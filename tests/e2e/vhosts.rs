@@ -23,7 +23,9 @@ vhosts:
 ";
 
 fn feed(server: &Server, tc_host: &str, app: &str) -> Feed {
-    Feed::start_as(server.address("rtmp"), app, &format!("rtmp://{tc_host}/{app}"), "x", Plan::of(&fixtures::h264_aac()))
+    let feed = Feed::start_as(server.address("rtmp"), app, &format!("rtmp://{tc_host}/{app}"), "x", Plan::of(&fixtures::h264_aac()));
+    server.wait_log(&["stream ready"], PATIENCE);
+    feed
 }
 
 fn status(server: &Server, host: &str, path: &str) -> u16 {

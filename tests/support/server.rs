@@ -113,6 +113,15 @@ impl Server {
         format!("http://{}{path}", self.address("http"))
     }
 
+    /// Waits until a stream of the default vhost can be played.
+    #[track_caller]
+    pub fn wait_stream(&self, path: &str) {
+        wait_for(&format!("{path} is there"), START, || {
+            let head = super::http::request(self.address("http"), "HEAD", path, &[]);
+            head.is_ok_and(|head| head.status == 200).then_some(())
+        });
+    }
+
     /// The process, for `/proc`.
     pub fn pid(&self) -> u32 {
         self.child.id()

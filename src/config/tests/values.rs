@@ -305,7 +305,7 @@ daemon_notify_timeout_seconds: null
 #[test]
 fn vhosts_are_found_by_host() {
     let config = good(
-        "live:\n  vhosts:\n    Live.Example.com: { play: { wait: 1s } }\n    off.example.com: { enabled: off }\n",
+        "live:\n  vhosts:\n    Live.Example.com: { play: { wait: 1s } }\n    off.example.com: { enabled: off }\n    '[2001:db8::1]': {}\n",
     );
     let find = |host| {
         config
@@ -323,6 +323,8 @@ fn vhosts_are_found_by_host() {
     );
     assert_eq!(find(""), Some(("__defaultVhost__", true)));
     assert_eq!(find("__defaultVhost__"), Some(("__defaultVhost__", true)));
+    assert_eq!(find("[2001:DB8::1]"), Some(("2001:db8::1", true)));
+    assert_eq!(find("2001:db8::1"), Some(("2001:db8::1", true)));
     // One that is off is that, and not the default.
     assert_eq!(find("off.example.com"), Some(("off.example.com", false)));
 }

@@ -199,6 +199,33 @@ fn audio_before_the_first_picture_keeps_its_distance() {
 }
 
 #[test]
+fn audio_that_is_sent_ahead_of_the_first_picture_keeps_its_distance() {
+    let mut rig = Rig::full();
+    assert_eq!(rig.video(1000), 0);
+    assert_eq!(rig.audio(1900), 900);
+    assert_eq!(rig.video(1040), 40);
+    assert_eq!(rig.audio(1921), 921);
+}
+
+#[test]
+fn glitches_again_and_again_leave_nothing_behind() {
+    for glitch in [400u32, 1500, 2900, 0u32.wrapping_sub(2000)] {
+        let mut rig = Rig::full();
+        rig.play(100_000, 50);
+        for frame in 50..200u32 {
+            let at = 100_000 + frame * 40;
+            let off = if frame % 10 == 5 { glitch } else { 0 };
+            let video = rig.after(20, Video, at.wrapping_add(off));
+            let audio = rig.after(20, Audio, at + 20);
+            if frame % 10 == 9 {
+                let expected = u64::from(frame) * 40;
+                assert_eq!((video, audio), (expected, expected + 20), "{glitch}");
+            }
+        }
+    }
+}
+
+#[test]
 fn one_frame_a_second_is_no_jump() {
     // As time passes, with jitter of the network.
     let mut rig = Rig::full();

@@ -176,6 +176,19 @@ fn bodies_that_no_tag_can_hold_are_dropped() {
     assert_eq!(out.len(), MAX_BODY_SIZE + 15);
 }
 
+#[test]
+fn metadata_of_absurd_size_is_dropped() {
+    let mut body = hex(META_DATA).to_vec();
+    body.resize(MAX_METADATA_BYTES + 1, 0);
+    let mut out = BytesMut::new();
+    let mut mux = BOTH;
+    mux.write(
+        &Frame::parse(FrameKind::Metadata, 0, body.into()).unwrap(),
+        &mut out,
+    );
+    assert!(out.is_empty());
+}
+
 fn rebased(unit: &[u8], base_ms: u32) -> BytesMut {
     let mut out = BytesMut::new();
     rebase(unit, base_ms, &mut out);

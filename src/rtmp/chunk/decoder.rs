@@ -66,7 +66,12 @@ impl Default for Decoder {
 impl Decoder {
     /// A decoder at the start of a connection, with the chunk size of 128 bytes.
     pub fn new() -> Self {
-        Decoder { chunk_size: DEFAULT_CHUNK_SIZE as usize, streams: Vec::new(), partial_bytes: 0, consumed: 0 }
+        Decoder {
+            chunk_size: DEFAULT_CHUNK_SIZE as usize,
+            streams: Vec::new(),
+            partial_bytes: 0,
+            consumed: 0,
+        }
     }
 
     /// The chunk size from the next chunk on, in bytes. Zero is taken as 1: callers refuse it before.
@@ -87,7 +92,11 @@ impl Decoder {
     /// Room that the buffers of messages in progress take, in bytes.
     #[cfg(test)]
     pub(super) fn partial_capacity(&self) -> usize {
-        self.streams.iter().filter_map(|stream| stream.partial.as_ref()).map(BytesMut::capacity).sum()
+        self.streams
+            .iter()
+            .filter_map(|stream| stream.partial.as_ref())
+            .map(BytesMut::capacity)
+            .sum()
     }
 
     /// Drops the message in progress on a chunk stream (RTMP §5.4.2). Its header stays valid for later chunks.
@@ -105,7 +114,9 @@ impl Decoder {
     /// [`ChunkError`]; `input` then starts with the chunk in question, and the connection cannot go on.
     pub fn decode(&mut self, input: &mut BytesMut) -> Result<Option<Message>, ChunkError> {
         loop {
-            let Some(chunk) = self.header(input)? else { return Ok(None) };
+            let Some(chunk) = self.header(input)? else {
+                return Ok(None);
+            };
             let whole = chunk.header_bytes + chunk.body_bytes;
             if input.len() < whole {
                 return Ok(None);
@@ -113,7 +124,9 @@ impl Decoder {
             self.consumed += whole as u64;
             input.advance(chunk.header_bytes);
             let header = chunk.header;
-            let Some(payload) = self.take_body(&chunk, input) else { continue };
+            let Some(payload) = self.take_body(&chunk, input) else {
+                continue;
+            };
             return Ok(Some(Message {
                 csid: chunk.csid,
                 type_id: header.type_id,
@@ -127,7 +140,11 @@ impl Decoder {
     /// Moves a chunk's body from the input to where it belongs. The payload, if this completes the message.
     fn take_body(&mut self, chunk: &Chunk, input: &mut BytesMut) -> Option<Bytes> {
         let slot = chunk.slot.unwrap_or_else(|| {
-            self.streams.push(ChunkStream { csid: chunk.csid, header: chunk.header, partial: None });
+            self.streams.push(ChunkStream {
+                csid: chunk.csid,
+                header: chunk.header,
+                partial: None,
+            });
             self.streams.len() - 1
         });
         let stream = self.streams.get_mut(slot)?;
@@ -150,7 +167,9 @@ impl Decoder {
     /// Reads the header at the front of `input`; nothing when it is incomplete. Changes no state.
     fn header(&self, input: &[u8]) -> Result<Option<Chunk>, ChunkError> {
         let mut cursor = input;
-        let Some((fmt, csid)) = basic_header(&mut cursor) else { return Ok(None) };
+        let Some((fmt, csid)) = basic_header(&mut cursor) else {
+            return Ok(None);
+        };
         let slot = self.streams.iter().position(|stream| stream.csid == csid);
         let stream = slot.and_then(|slot| self.streams.get(slot));
         let partial = stream.and_then(|stream| stream.partial.as_ref());
@@ -168,23 +187,40 @@ impl Decoder {
         if let Some(partial) = partial
             && fmt != 3
         {
-            return Err(ChunkError::Interrupted { csid, fmt, missing: header.length - partial.len() });
+            return Err(ChunkError::Interrupted {
+                csid,
+                fmt,
+                missing: header.length - partial.len(),
+            });
         }
-        let complete =
-            if fmt == 3 { header.continue_with(partial.is_some(), &mut cursor) } else { header.read(fmt, &mut cursor) };
+        let complete = if fmt == 3 {
+            header.continue_with(partial.is_some(), &mut cursor)
+        } else {
+            header.read(fmt, &mut cursor)
+        };
         let max = max_message_bytes(header.type_id);
         if complete.is_none() {
             return Ok(None);
         }
         if header.length > max {
-            return Err(ChunkError::MessageTooLarge { type_id: header.type_id, length: header.length, max });
+            return Err(ChunkError::MessageTooLarge {
+                type_id: header.type_id,
+                length: header.length,
+                max,
+            });
         }
         let missing = header.length - partial.map_or(0, |partial| partial.len());
         let body_bytes = missing.min(self.chunk_size);
         if self.partial_bytes + body_bytes > MAX_PARTIAL_BYTES {
             return Err(ChunkError::TooMuchPartial { csid });
         }
-        Ok(Some(Chunk { csid, slot, header, header_bytes: input.len() - cursor.len(), body_bytes }))
+        Ok(Some(Chunk {
+            csid,
+            slot,
+            header,
+            header_bytes: input.len() - cursor.len(),
+            body_bytes,
+        }))
     }
 }
 
@@ -222,7 +258,11 @@ impl Header {
         self.absolute = fmt == 0;
         // RTMP §5.3.1.2.4: after a type 0 chunk, the delta of a type 3 chunk is that chunk's timestamp.
         self.delta = time;
-        self.timestamp = if self.absolute { time } else { self.timestamp.wrapping_add(time) };
+        self.timestamp = if self.absolute {
+            time
+        } else {
+            self.timestamp.wrapping_add(time)
+        };
         Some(())
     }
 

@@ -33,7 +33,10 @@ impl Default for Encoder {
 impl Encoder {
     /// An encoder at the start of a connection, with the chunk size of 128 bytes.
     pub fn new() -> Self {
-        Encoder { chunk_size: DEFAULT_CHUNK_SIZE as usize, streams: Vec::new() }
+        Encoder {
+            chunk_size: DEFAULT_CHUNK_SIZE as usize,
+            streams: Vec::new(),
+        }
     }
 
     /// The chunk size from the next message on, in bytes, 1 to [`MAX_OUT_CHUNK_SIZE`] (others are moved to the nearest).
@@ -53,12 +56,19 @@ impl Encoder {
         payload: &[u8],
         out: &mut BytesMut,
     ) {
-        let payload = payload.get(..MAX_OUT_CHUNK_SIZE as usize).unwrap_or(payload);
+        let payload = payload
+            .get(..MAX_OUT_CHUNK_SIZE as usize)
+            .unwrap_or(payload);
         let length = payload.len();
         let slot = self.streams.iter().position(|sent| sent.csid == csid);
-        let last = slot.and_then(|slot| self.streams.get(slot)).filter(|last| last.stream_id == stream_id).copied();
+        let last = slot
+            .and_then(|slot| self.streams.get(slot))
+            .filter(|last| last.stream_id == stream_id)
+            .copied();
         // A delta that needs the extended field would be the same bytes as an absolute time, and is read in two ways.
-        let delta = last.map(|last| timestamp.wrapping_sub(last.timestamp)).filter(|&delta| delta < EXTENDED);
+        let delta = last
+            .map(|last| timestamp.wrapping_sub(last.timestamp))
+            .filter(|&delta| delta < EXTENDED);
         let (fmt, time) = match (last, delta) {
             (Some(last), Some(delta)) if last.length == length && last.type_id == type_id => {
                 (if last.delta == Some(delta) { 3 } else { 2 }, delta)
@@ -66,7 +76,14 @@ impl Encoder {
             (Some(_), Some(delta)) => (1, delta),
             _ => (0, timestamp),
         };
-        let sent = Sent { csid, timestamp, delta, length, type_id, stream_id };
+        let sent = Sent {
+            csid,
+            timestamp,
+            delta,
+            length,
+            type_id,
+            stream_id,
+        };
         match slot.and_then(|slot| self.streams.get_mut(slot)) {
             Some(place) => *place = sent,
             None => self.streams.push(sent),

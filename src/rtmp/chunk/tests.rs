@@ -14,7 +14,11 @@ fn decode_all(decoder: &mut Decoder, input: &mut BytesMut) -> Result<Vec<Message
 }
 
 /// Feeds `bytes` in pieces of the given sizes (the last one again and again), through a decoder with `chunk_size`.
-fn decode_split(bytes: &[u8], chunk_size: u32, sizes: &[usize]) -> Result<Vec<Message>, ChunkError> {
+fn decode_split(
+    bytes: &[u8],
+    chunk_size: u32,
+    sizes: &[usize],
+) -> Result<Vec<Message>, ChunkError> {
     let mut decoder = Decoder::new();
     decoder.set_chunk_size(chunk_size);
     let (mut input, mut messages, mut rest) = (BytesMut::new(), Vec::new(), bytes);
@@ -37,7 +41,13 @@ fn decode(bytes: &[u8], chunk_size: u32) -> Result<Vec<Message>, ChunkError> {
 }
 
 fn message(csid: u32, type_id: u8, stream_id: u32, timestamp: u32, payload: &[u8]) -> Message {
-    Message { csid, type_id, stream_id, timestamp, payload: Bytes::copy_from_slice(payload) }
+    Message {
+        csid,
+        type_id,
+        stream_id,
+        timestamp,
+        payload: Bytes::copy_from_slice(payload),
+    }
 }
 
 fn times(messages: &[Message]) -> Vec<u32> {
@@ -82,7 +92,10 @@ fn chunk_stream_ids_of_one_two_and_three_bytes() {
         (&[0x01, 3, 0], 67),
     ] {
         let bytes = [basic, &[0, 0, 1, 0, 0, 1, AUDIO, 1, 0, 0, 0, b'x']].concat();
-        assert_eq!(decode(&bytes, 128).unwrap(), [message(csid, AUDIO, 1, 1, b"x")]);
+        assert_eq!(
+            decode(&bytes, 128).unwrap(),
+            [message(csid, AUDIO, 1, 1, b"x")]
+        );
         let mut out = BytesMut::new();
         Encoder::new().encode(csid, AUDIO, 1, 1, b"x", &mut out);
         if basic[0] != 1 || csid >= 320 {
@@ -103,14 +116,20 @@ fn interleaved_messages_do_not_mix() {
         b"\xc4v",
     ]
     .concat();
-    let expected = [message(6, AUDIO, 1, 2, b"aaa"), message(4, VIDEO, 1, 1, b"vvvvv")];
+    let expected = [
+        message(6, AUDIO, 1, 2, b"aaa"),
+        message(4, VIDEO, 1, 1, b"vvvvv"),
+    ];
     assert_eq!(decode(&bytes, 2).unwrap(), expected);
 }
 
 #[test]
 fn the_stream_id_is_little_endian() {
     let bytes = [0x03, 0, 0, 0, 0, 0, 0, AUDIO, 1, 2, 3, 4];
-    assert_eq!(decode(&bytes, 128).unwrap(), [message(3, AUDIO, 0x0403_0201, 0, b"")]);
+    assert_eq!(
+        decode(&bytes, 128).unwrap(),
+        [message(3, AUDIO, 0x0403_0201, 0, b"")]
+    );
 }
 
 /// A message of six bytes in chunks of four, with an extended timestamp; `repeat` is what the type 3 chunk repeats.
@@ -134,10 +153,15 @@ fn extended(fmt0: bool, field: u32, repeat: Option<u32>, body: &[u8; 6]) -> Vec<
 fn an_extended_timestamp_may_be_repeated_or_not() {
     for repeat in [Some(0x0100_0001), None] {
         // The second message makes sure that a reader that waited for four bytes got in step again.
-        let bytes =
-            [extended(true, 0x0100_0001, repeat, b"abcdef"), extended(true, 0x0100_0002, repeat.map(|t| t + 1), b"ghijkl")];
+        let bytes = [
+            extended(true, 0x0100_0001, repeat, b"abcdef"),
+            extended(true, 0x0100_0002, repeat.map(|t| t + 1), b"ghijkl"),
+        ];
         let messages = decode(&bytes.concat(), 4).unwrap();
-        let expected = [message(4, VIDEO, 1, 0x0100_0001, b"abcdef"), message(4, VIDEO, 1, 0x0100_0002, b"ghijkl")];
+        let expected = [
+            message(4, VIDEO, 1, 0x0100_0001, b"abcdef"),
+            message(4, VIDEO, 1, 0x0100_0002, b"ghijkl"),
+        ];
         assert_eq!(messages, expected);
     }
 }
@@ -166,27 +190,40 @@ fn an_extended_delta_is_added_and_repeated_as_delta_or_as_time() {
 #[test]
 fn a_message_of_type_3_after_an_extended_absolute_time_has_the_same_time() {
     for repeat in [&[1, 0, 0, 0][..], &[]] {
-        let start = [0x04, 0xff, 0xff, 0xff, 0, 0, 1, AUDIO, 1, 0, 0, 0, 1, 0, 0, 0, b'x'];
+        let start = [
+            0x04, 0xff, 0xff, 0xff, 0, 0, 1, AUDIO, 1, 0, 0, 0, 1, 0, 0, 0, b'x',
+        ];
         let bytes = [&start[..], &[0xc4], repeat, b"y", &[0x84, 0, 0, 1], b"z"].concat();
-        assert_eq!(times(&decode(&bytes, 4).unwrap()), [0x0100_0000, 0x0100_0000, 0x0100_0001]);
+        assert_eq!(
+            times(&decode(&bytes, 4).unwrap()),
+            [0x0100_0000, 0x0100_0000, 0x0100_0001]
+        );
     }
 }
 
 #[test]
 fn timestamps_wrap_at_32_bits() {
     let bytes = [
-        &[0x04, 0xff, 0xff, 0xff, 0, 0, 1, AUDIO, 1, 0, 0, 0, 0xff, 0xff, 0xff, 0xf0, b'x'][..],
+        &[
+            0x04, 0xff, 0xff, 0xff, 0, 0, 1, AUDIO, 1, 0, 0, 0, 0xff, 0xff, 0xff, 0xf0, b'x',
+        ][..],
         &[0x84, 0, 0, 0x20, b'y'],
         &[0xc4, b'z'],
     ]
     .concat();
-    assert_eq!(times(&decode(&bytes, 4).unwrap()), [0xffff_fff0, 0x10, 0x30]);
+    assert_eq!(
+        times(&decode(&bytes, 4).unwrap()),
+        [0xffff_fff0, 0x10, 0x30]
+    );
     let mut out = BytesMut::new();
     let mut encoder = Encoder::new();
     for time in [0xffff_fff0, 0x10, 0x30] {
         encoder.encode(4, AUDIO, 1, time, b"x", &mut out);
     }
-    assert_eq!(times(&decode(&out, 128).unwrap()), [0xffff_fff0, 0x10, 0x30]);
+    assert_eq!(
+        times(&decode(&out, 128).unwrap()),
+        [0xffff_fff0, 0x10, 0x30]
+    );
 }
 
 #[test]
@@ -196,27 +233,45 @@ fn a_message_in_one_chunk_is_not_copied() {
     let (start, length) = (input.as_ptr() as usize, input.len());
     let message = Decoder::new().decode(&mut input).unwrap().unwrap();
     let place = message.payload.as_ptr() as usize;
-    assert!((start..start + length).contains(&place), "{place:#x} is not in {start:#x} + {length}");
+    assert!(
+        (start..start + length).contains(&place),
+        "{place:#x} is not in {start:#x} + {length}"
+    );
 }
 
 #[test]
 fn librtmp_starts_the_control_stream_with_type_1() {
     let bytes = [0x42, 0, 0, 0, 0, 0, 6, 4, 0, 7, 0, 0, 0, 1];
-    assert_eq!(decode(&bytes, 128).unwrap(), [message(2, 4, 0, 0, &[0, 7, 0, 0, 0, 1])]);
+    assert_eq!(
+        decode(&bytes, 128).unwrap(),
+        [message(2, 4, 0, 0, &[0, 7, 0, 0, 0, 1])]
+    );
 }
 
 #[test]
 fn a_stream_that_starts_without_a_length_is_refused() {
     for fmt in [2, 3] {
         let bytes = [fmt << 6 | 5, 0, 0, 0, 0];
-        assert_eq!(decode(&bytes, 128), Err(ChunkError::NoHeader { csid: 5, fmt }));
+        assert_eq!(
+            decode(&bytes, 128),
+            Err(ChunkError::NoHeader { csid: 5, fmt })
+        );
     }
 }
 
 #[test]
 fn a_new_header_inside_a_message_is_refused() {
-    let bytes = [0x04, 0, 0, 0, 0, 0, 3, VIDEO, 1, 0, 0, 0, b'a', b'b', 0x44, 0, 0, 0, 0, 0, 3, VIDEO];
-    assert_eq!(decode(&bytes, 2), Err(ChunkError::Interrupted { csid: 4, fmt: 1, missing: 1 }));
+    let bytes = [
+        0x04, 0, 0, 0, 0, 0, 3, VIDEO, 1, 0, 0, 0, b'a', b'b', 0x44, 0, 0, 0, 0, 0, 3, VIDEO,
+    ];
+    assert_eq!(
+        decode(&bytes, 2),
+        Err(ChunkError::Interrupted {
+            csid: 4,
+            fmt: 1,
+            missing: 1
+        })
+    );
 }
 
 #[test]
@@ -231,18 +286,31 @@ fn abort_drops_what_came_and_keeps_the_header() {
     decoder.abort(4);
     assert_eq!(decoder.partial_bytes(), 0);
     input.put_slice(b"\x84\0\0\x01xy\xc4z");
-    assert_eq!(decoder.decode(&mut input), Ok(Some(message(4, VIDEO, 1, 10, b"xyz"))));
+    assert_eq!(
+        decoder.decode(&mut input),
+        Ok(Some(message(4, VIDEO, 1, 10, b"xyz")))
+    );
 }
 
 #[test]
 fn messages_over_the_limit_of_their_type_are_refused_by_their_header() {
-    for (type_id, max) in [(VIDEO, 8 << 20), (AUDIO, 8 << 20), (DATA_AMF0, 1 << 20), (COMMAND_AMF0, 64 << 10), (1, 128)] {
+    for (type_id, max) in [
+        (VIDEO, 8 << 20),
+        (AUDIO, 8 << 20),
+        (DATA_AMF0, 1 << 20),
+        (COMMAND_AMF0, 64 << 10),
+        (1, 128),
+    ] {
         for (length, fits) in [(max, true), (max + 1, false)] {
             let mut input = BytesMut::from(&[0x04, 0, 0, 0][..]);
             input.put_uint(length as u64, 3);
             input.put_slice(&[type_id, 1, 0, 0, 0]);
             let result = Decoder::new().decode(&mut input);
-            let refusal = ChunkError::MessageTooLarge { type_id, length, max };
+            let refusal = ChunkError::MessageTooLarge {
+                type_id,
+                length,
+                max,
+            };
             assert_eq!(result, if fits { Ok(None) } else { Err(refusal) });
         }
     }
@@ -257,7 +325,11 @@ fn a_declared_length_reserves_nothing() {
     }
     assert_eq!(decoder.decode(&mut input), Ok(None));
     assert_eq!(decoder.partial_bytes(), 57 * 128);
-    assert!(decoder.partial_capacity() <= 2 * 57 * 128, "{}", decoder.partial_capacity());
+    assert!(
+        decoder.partial_capacity() <= 2 * 57 * 128,
+        "{}",
+        decoder.partial_capacity()
+    );
 }
 
 #[test]
@@ -271,7 +343,10 @@ fn unfinished_messages_are_bounded_together() {
         match decoder.decode(&mut input) {
             Ok(None) => assert!(decoder.partial_bytes() <= MAX_PARTIAL_BYTES),
             result => {
-                assert_eq!(result, Err(ChunkError::TooMuchPartial { csid: csid.into() }));
+                assert_eq!(
+                    result,
+                    Err(ChunkError::TooMuchPartial { csid: csid.into() })
+                );
                 assert_eq!(usize::from(csid) - 3, MAX_PARTIAL_BYTES >> 20);
                 return;
             }
@@ -310,12 +385,25 @@ fn a_large_message_byte_by_byte_is_not_quadratic() {
         encoder.set_chunk_size(chunk_size);
         encoder.encode(4, VIDEO, 1, 0, &vec![5; length], &mut bytes);
         let messages = decode_split(&bytes, chunk_size, &[1]).unwrap();
-        assert_eq!(messages.iter().map(|message| message.payload.len()).collect::<Vec<_>>(), [length]);
+        assert_eq!(
+            messages
+                .iter()
+                .map(|message| message.payload.len())
+                .collect::<Vec<_>>(),
+            [length]
+        );
     }
 }
 
 fn any_message() -> impl Strategy<Value = Message> {
-    let csid = prop_oneof![2..9_u32, Just(63), Just(64), Just(319), Just(320), Just(65_599)];
+    let csid = prop_oneof![
+        2..9_u32,
+        Just(63),
+        Just(64),
+        Just(319),
+        Just(320),
+        Just(65_599)
+    ];
     let time = prop_oneof![
         0..2000_u32,
         Just(0xff_fffe),
@@ -325,22 +413,30 @@ fn any_message() -> impl Strategy<Value = Message> {
         any::<u32>(),
     ];
     let type_id = prop::sample::select(vec![AUDIO, VIDEO, DATA_AMF0, COMMAND_AMF0]);
-    (csid, type_id, 0..3_u32, time, prop::collection::vec(any::<u8>(), 0..600)).prop_map(
-        |(csid, type_id, stream_id, timestamp, payload)| Message {
+    (
+        csid,
+        type_id,
+        0..3_u32,
+        time,
+        prop::collection::vec(any::<u8>(), 0..600),
+    )
+        .prop_map(|(csid, type_id, stream_id, timestamp, payload)| Message {
             csid,
             type_id,
             stream_id,
             timestamp,
             payload: payload.into(),
-        },
-    )
+        })
 }
 
 /// Regular messages, which make the encoder use type 2 and 3.
 fn any_run() -> impl Strategy<Value = Vec<Message>> {
     (any_message(), 0..100_u32, 1..8_u32).prop_map(|(first, delta, count)| {
         (0..count)
-            .map(|index| Message { timestamp: first.timestamp.wrapping_add(index * delta), ..first.clone() })
+            .map(|index| Message {
+                timestamp: first.timestamp.wrapping_add(index * delta),
+                ..first.clone()
+            })
             .collect()
     })
 }

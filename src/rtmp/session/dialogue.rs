@@ -19,7 +19,9 @@ impl ServerSession {
             message::SET_CHUNK_SIZE => {
                 let size = self.number(&message, "Set Chunk Size")?;
                 if size == 0 || size > MAX_CHUNK_SIZE {
-                    return Err(self.bad_control("Set Chunk Size", "a size of 0 or over 0x7fffffff"));
+                    return Err(
+                        self.bad_control("Set Chunk Size", "a size of 0 or over 0x7fffffff")
+                    );
                 }
                 self.decoder.set_chunk_size(size);
             }
@@ -39,15 +41,25 @@ impl ServerSession {
                 // the limit is) changes nothing for us, and some leave it out.
                 if size != self.announced_window {
                     self.announced_window = size;
-                    self.send(CSID_CONTROL, message::WINDOW_ACK_SIZE, 0, &size.to_be_bytes());
+                    self.send(
+                        CSID_CONTROL,
+                        message::WINDOW_ACK_SIZE,
+                        0,
+                        &size.to_be_bytes(),
+                    );
                 }
             }
             message::USER_CONTROL => self.handle_user_control(&message.payload),
             message::COMMAND_AMF0 => self.handle_command(message.stream_id, &message.payload)?,
-            message::COMMAND_AMF3 => self.handle_command(message.stream_id, &without_selector(message.payload))?,
+            message::COMMAND_AMF3 => {
+                self.handle_command(message.stream_id, &without_selector(message.payload))?
+            }
             message::AGGREGATE => {
                 // Unless it has a publish to go to, not worth splitting.
-                if self.stream_in(message.stream_id, StreamState::Publishing).is_some() {
+                if self
+                    .stream_in(message.stream_id, StreamState::Publishing)
+                    .is_some()
+                {
                     self.aggregate = Some(Aggregate::new(message));
                 }
             }
@@ -59,7 +71,13 @@ impl ServerSession {
     /// Acts on what may also be inside an aggregate: audio, video, data. Drops everything else: acknowledgements, shared
     /// objects (types 16 and 19), and types that nobody has defined.
     pub(super) fn handle_inner(&mut self, message: Message) {
-        let Message { type_id, stream_id, timestamp, payload, .. } = message;
+        let Message {
+            type_id,
+            stream_id,
+            timestamp,
+            payload,
+            ..
+        } = message;
         // Also true after the publish ended, when messages are still under way.
         if self.stream_in(stream_id, StreamState::Publishing).is_none() {
             return;
@@ -80,16 +98,25 @@ impl ServerSession {
         };
         // librtmp's users send empty tags as a sign of life or at the end.
         if !payload.is_empty() {
-            self.events.push_back(Event::Media { stream_id, kind, timestamp, payload });
+            self.events.push_back(Event::Media {
+                stream_id,
+                kind,
+                timestamp,
+                payload,
+            });
         }
     }
 
     /// RTMP §7.1.2. Data without a name is dropped: it harms nobody, and says nothing.
     fn handle_data(&mut self, stream_id: u32, timestamp: u32, mut payload: Bytes) {
-        let Some((mut name, length)) = leading_string(&payload) else { return };
+        let Some((mut name, length)) = leading_string(&payload) else {
+            return;
+        };
         if name == "@setDataFrame" {
             payload.advance(length);
-            let Some((inner, _)) = leading_string(&payload) else { return };
+            let Some((inner, _)) = leading_string(&payload) else {
+                return;
+            };
             name = inner;
         }
         // Not for players: the one takes metadata back, which no player format can say; the other is a permission that
@@ -97,12 +124,19 @@ impl ServerSession {
         if name == "@clearDataFrame" || name == "|RtmpSampleAccess" {
             return;
         }
-        self.events.push_back(Event::Data { stream_id, name, timestamp, payload });
+        self.events.push_back(Event::Data {
+            stream_id,
+            name,
+            timestamp,
+            payload,
+        });
     }
 
     /// RTMP §6.2. Events without meaning for a server, and cut ones, are ignored.
     fn handle_user_control(&mut self, payload: &[u8]) {
-        let Some((event, data)) = payload.split_first_chunk::<2>() else { return };
+        let Some((event, data)) = payload.split_first_chunk::<2>() else {
+            return;
+        };
         if u16::from_be_bytes(*event) == message::EVENT_PING_REQUEST
             && let Some(&time) = data.first_chunk::<4>()
         {
@@ -114,11 +148,17 @@ impl ServerSession {
         let position = self.position();
         let command = Command::parse(body).map_err(|error| match error {
             CommandError::Amf0(source) => ProtocolError::Amf0 { position, source },
-            CommandError::NoName => {
-                ProtocolError::Command { position, command: String::new(), problem: "no name in the first place" }
-            }
+            CommandError::NoName => ProtocolError::Command {
+                position,
+                command: String::new(),
+                problem: "no name in the first place",
+            },
         })?;
-        if !self.streams.iter().any(|stream| stream.state == StreamState::Publishing) {
+        if !self
+            .streams
+            .iter()
+            .any(|stream| stream.state == StreamState::Publishing)
+        {
             self.idle_commands += 1;
             if self.idle_commands > MAX_IDLE_COMMANDS {
                 return Err(ProtocolError::TooManyCommands { position });
@@ -134,14 +174,22 @@ impl ServerSession {
     fn handle_connect(&mut self, command: &Command) -> Result<(), ProtocolError> {
         let refuse = |problem| {
             let command = command.name.chars().take(MAX_SHOWN_NAME).collect();
-            ProtocolError::Command { position: self.position(), command, problem }
+            ProtocolError::Command {
+                position: self.position(),
+                command,
+                problem,
+            }
         };
         if command.name != "connect" {
             return Err(refuse("sent before connect"));
         }
-        let connect = command.connect().ok_or_else(|| refuse("no command object"))?;
+        let connect = command
+            .connect()
+            .ok_or_else(|| refuse("no command object"))?;
         self.events.push_back(Event::Connect(connect));
-        self.enter(State::Connecting { transaction: command.transaction });
+        self.enter(State::Connecting {
+            transaction: command.transaction,
+        });
         Ok(())
     }
 
@@ -153,10 +201,17 @@ impl ServerSession {
                 Some(id) => self.send_result(transaction, Value::Number(f64::from(id))),
                 None => self.send_error(transaction, "too many streams"),
             },
-            "publish" if command.argument(0).and_then(Value::as_bool) == Some(false) => self.unpublish(stream_id),
+            "publish" if command.argument(0).and_then(Value::as_bool) == Some(false) => {
+                self.unpublish(stream_id)
+            }
             "publish" => self.publish(stream_id, command),
             "play" => self.play(stream_id, command),
-            "play2" => self.send_status(stream_id, "error", "NetStream.Play.Failed", "play2 is not supported"),
+            "play2" => self.send_status(
+                stream_id,
+                "error",
+                "NetStream.Play.Failed",
+                "play2 is not supported",
+            ),
             "closeStream" => self.unpublish(stream_id),
             "deleteStream" => {
                 if let Some(id) = command.stream_id(0) {
@@ -173,7 +228,12 @@ impl ServerSession {
                 self.send_result(transaction, Value::Undefined);
             }
             "FCUnpublish" => {
-                self.send_fc(0, "onFCUnpublish", "NetStream.Unpublish.Success", command.text(0));
+                self.send_fc(
+                    0,
+                    "onFCUnpublish",
+                    "NetStream.Unpublish.Success",
+                    command.text(0),
+                );
                 self.send_result(transaction, Value::Undefined);
                 if let Some(id) = self.published_as(command.text(0)) {
                     self.unpublish(id);
@@ -201,8 +261,13 @@ impl ServerSession {
 
     /// The lowest free id: encoders that do not read the answer take 1 for granted.
     fn create_stream(&mut self) -> Option<u32> {
-        let id = (1..=MAX_STREAMS as u32).find(|&id| self.streams.iter().all(|stream| stream.id != id))?;
-        self.streams.push(NetStream { id, name: String::new(), state: StreamState::Idle });
+        let id = (1..=MAX_STREAMS as u32)
+            .find(|&id| self.streams.iter().all(|stream| stream.id != id))?;
+        self.streams.push(NetStream {
+            id,
+            name: String::new(),
+            state: StreamState::Idle,
+        });
         Some(id)
     }
 
@@ -228,21 +293,35 @@ impl ServerSession {
 
     /// The client ended a publish; nothing if there is none on the stream.
     fn unpublish(&mut self, stream_id: u32) {
-        let Some(stream) = self.stream_in(stream_id, StreamState::Publishing) else { return };
+        let Some(stream) = self.stream_in(stream_id, StreamState::Publishing) else {
+            return;
+        };
         stream.state = StreamState::Idle;
         let description = format!("{} is now unpublished.", stream.name);
         self.phase_since = self.now;
         self.events.push_back(Event::Unpublish { stream_id });
-        self.send_status(stream_id, "status", "NetStream.Unpublish.Success", &description);
+        self.send_status(
+            stream_id,
+            "status",
+            "NetStream.Unpublish.Success",
+            &description,
+        );
     }
 
     /// FCUnpublish names the stream instead of giving its id, with or without what was appended to it. When there is only
     /// one publish, it is that one, whatever the name.
     fn published_as(&self, name: &str) -> Option<u32> {
         let bare = |name: &str| name.split('?').next().unwrap_or_default().to_owned();
-        let mut publishing = self.streams.iter().filter(|stream| stream.state == StreamState::Publishing);
+        let mut publishing = self
+            .streams
+            .iter()
+            .filter(|stream| stream.state == StreamState::Publishing);
         let named = publishing.clone().find(|stream| stream.name == name);
-        let similar = || publishing.clone().find(|stream| bare(&stream.name) == bare(name));
+        let similar = || {
+            publishing
+                .clone()
+                .find(|stream| bare(&stream.name) == bare(name))
+        };
         let found = named.or_else(similar);
         let only = publishing.next().filter(|_| publishing.next().is_none());
         found.or(only).map(|stream| stream.id)
@@ -274,7 +353,11 @@ impl ServerSession {
     }
 
     fn bad_control(&self, message: &'static str, problem: &'static str) -> ProtocolError {
-        ProtocolError::Control { position: self.position(), message, problem }
+        ProtocolError::Control {
+            position: self.position(),
+            message,
+            problem,
+        }
     }
 }
 

@@ -4,16 +4,17 @@ mod dialogue;
 #[cfg(test)]
 mod tests;
 
+use super::amf0::Value;
 use super::chunk::{Decoder, Encoder};
 use super::command::{body, connect_result, info};
 use super::error::{Phase, ProtocolError};
 use super::event::{Event, Reject};
 use super::handshake::Handshake;
 use super::limits::{
-    CONNECT_TIMEOUT, HANDSHAKE_TIMEOUT, MAX_HELD_INPUT_BYTES, MAX_OUT_CHUNK_SIZE, MAX_OUTPUT_BYTES, MAX_PENDING_EVENTS,
-    MIN_READ_BYTES, PUBLISH_TIMEOUT, READ_BYTES,
+    CONNECT_TIMEOUT, HANDSHAKE_TIMEOUT, MAX_HELD_INPUT_BYTES, MAX_KEPT_INPUT_BYTES,
+    MAX_OUT_CHUNK_SIZE, MAX_OUTPUT_BYTES, MAX_PENDING_EVENTS, MIN_READ_BYTES, PUBLISH_TIMEOUT,
+    READ_BYTES,
 };
-use super::amf0::Value;
 use super::message::{self, Aggregate};
 use bytes::{Bytes, BytesMut};
 use std::collections::VecDeque;
@@ -26,7 +27,7 @@ pub struct SessionConfig {
     /// most video frames are a few. Clamped to 1..=16,777,215.
     pub chunk_size: u32,
     /// After how many bytes the peer is asked to acknowledge, and after how many we do as long as the peer has not said.
-    /// Default 2,500,000, which is what Flash Media Server uses.
+    /// Default 2,500,000, which is also what FFmpeg and librtmp announce.
     pub window_ack_size: u32,
     /// Name and version of the server, told in the answer to connect.
     pub server: String,
@@ -58,7 +59,9 @@ enum State {
     /// Waits for connect.
     Opened,
     /// [`Event::Connect`] waits for its answer.
-    Connecting { transaction: f64 },
+    Connecting {
+        transaction: f64,
+    },
     Connected,
     /// connect was rejected, or the session failed. Input is dropped.
     Closed,
@@ -140,9 +143,18 @@ impl ServerSession {
         }
     }
 
-    /// Where to append what was received, with room for a read of at least [`MIN_READ_BYTES`]. Only append.
+    /// Where to append what was received, with room for a read of at least [`MIN_READ_BYTES`]. Only append, and call this
+    /// anew for each read.
     pub fn input(&mut self) -> &mut BytesMut {
-        if self.input.capacity() - self.input.len() < MIN_READ_BYTES {
+        let (length, capacity) = (self.input.len(), self.input.capacity());
+        let full = capacity - length < MIN_READ_BYTES;
+        if length <= READ_BYTES && (full || capacity > MAX_KEPT_INPUT_BYTES) {
+            // Not `reserve`, which would reuse a buffer that once held a large chunk for the rest of the connection, and
+            // let the next sequence header, kept as long as the stream lives, keep all of it alive.
+            let mut fresh = BytesMut::with_capacity(length + READ_BYTES);
+            fresh.extend_from_slice(&self.input);
+            self.input = fresh;
+        } else if full {
             self.input.reserve(READ_BYTES);
         }
         &mut self.input
@@ -207,27 +219,47 @@ impl ServerSession {
 
     /// Answers [`Event::Connect`] with `NetConnection.Connect.Success`.
     pub fn accept_connect(&mut self) {
-        let State::Connecting { transaction } = self.state else { return };
+        let State::Connecting { transaction } = self.state else {
+            return;
+        };
         let window = self.config.window_ack_size;
         let [a, b, c, d] = window.to_be_bytes();
-        self.send(CSID_CONTROL, message::WINDOW_ACK_SIZE, 0, &window.to_be_bytes());
-        self.send(CSID_CONTROL, message::SET_PEER_BANDWIDTH, 0, &[a, b, c, d, LIMIT_DYNAMIC]);
+        self.send(
+            CSID_CONTROL,
+            message::WINDOW_ACK_SIZE,
+            0,
+            &window.to_be_bytes(),
+        );
+        self.send(
+            CSID_CONTROL,
+            message::SET_PEER_BANDWIDTH,
+            0,
+            &[a, b, c, d, LIMIT_DYNAMIC],
+        );
         self.announced_window = window;
         // RTMP §7.2.1.1 figure: stream 0 begins once the connection is accepted.
         self.send_user_control(message::EVENT_STREAM_BEGIN, 0);
         let chunk_size = self.config.chunk_size.clamp(1, MAX_OUT_CHUNK_SIZE);
-        self.send(CSID_CONTROL, message::SET_CHUNK_SIZE, 0, &chunk_size.to_be_bytes());
+        self.send(
+            CSID_CONTROL,
+            message::SET_CHUNK_SIZE,
+            0,
+            &chunk_size.to_be_bytes(),
+        );
         self.encoder.set_chunk_size(chunk_size);
         let result = connect_result(transaction, &self.config.server);
         self.send(CSID_COMMAND, message::COMMAND_AMF0, 0, &result);
-        // Flash Media Live Encoder waits for this one.
+        // Flash Media Server says so when its bandwidth check is done, and clients of its time wait for it; librtmp and
+        // FFmpeg answer with _checkbw.
         self.send_command(0, "onBWDone", 0.0, &[Value::Null]);
         self.enter(State::Connected);
     }
 
     /// Answers [`Event::Connect`] with `NetConnection.Connect.Rejected`. The driver sends the output and closes.
     pub fn reject_connect(&mut self, description: &str) {
-        let State::Connecting { transaction } = self.state else { return };
+        let State::Connecting { transaction } = self.state else {
+            return;
+        };
         let info = Value::Object(info("error", "NetConnection.Connect.Rejected", description));
         self.send_command(0, "_error", transaction, &[Value::Null, info]);
         self.enter(State::Closed);
@@ -235,7 +267,9 @@ impl ServerSession {
 
     /// Answers [`Event::Publish`] with `NetStream.Publish.Start`; media follows.
     pub fn accept_publish(&mut self, stream_id: u32) {
-        let Some(stream) = self.stream_in(stream_id, StreamState::PublishAsked) else { return };
+        let Some(stream) = self.stream_in(stream_id, StreamState::PublishAsked) else {
+            return;
+        };
         stream.state = StreamState::Publishing;
         let description = format!("{} is now published.", stream.name);
         self.send_user_control(message::EVENT_STREAM_BEGIN, stream_id);
@@ -245,7 +279,9 @@ impl ServerSession {
 
     /// Answers [`Event::Publish`] with an error. The client may try again with another name, or be disconnected.
     pub fn reject_publish(&mut self, stream_id: u32, reject: &Reject) {
-        let Some(stream) = self.stream_in(stream_id, StreamState::PublishAsked) else { return };
+        let Some(stream) = self.stream_in(stream_id, StreamState::PublishAsked) else {
+            return;
+        };
         stream.state = StreamState::Idle;
         self.send_status(stream_id, "error", reject.code, &reject.description);
         self.phase_since = self.now;
@@ -253,7 +289,9 @@ impl ServerSession {
 
     /// Answers [`Event::Play`] with an error.
     pub fn reject_play(&mut self, stream_id: u32, reject: &Reject) {
-        let Some(stream) = self.stream_in(stream_id, StreamState::PlayAsked) else { return };
+        let Some(stream) = self.stream_in(stream_id, StreamState::PlayAsked) else {
+            return;
+        };
         stream.state = StreamState::Idle;
         self.send_status(stream_id, "error", reject.code, &reject.description);
         self.phase_since = self.now;
@@ -262,7 +300,9 @@ impl ServerSession {
     /// Ends an accepted publish from the server's side (kicked, idle, shutdown). The driver sends the output and closes.
     /// What the client still sends on the stream is dropped.
     pub fn end_publish(&mut self, stream_id: u32, reject: &Reject) {
-        let Some(stream) = self.stream_in(stream_id, StreamState::Publishing) else { return };
+        let Some(stream) = self.stream_in(stream_id, StreamState::Publishing) else {
+            return;
+        };
         stream.state = StreamState::Idle;
         self.events.retain(|event| {
             !matches!(event, Event::Media { stream_id: id, .. } | Event::Data { stream_id: id, .. } if *id == stream_id)
@@ -288,7 +328,10 @@ impl ServerSession {
             State::Opened => Some((Phase::Connect, CONNECT_TIMEOUT)),
             State::Connecting { .. } | State::Closed => None,
             State::Connected => {
-                let idle = self.streams.iter().all(|stream| stream.state == StreamState::Idle);
+                let idle = self
+                    .streams
+                    .iter()
+                    .all(|stream| stream.state == StreamState::Idle);
                 idle.then_some((Phase::Publish, PUBLISH_TIMEOUT))
             }
         }
@@ -302,10 +345,12 @@ impl ServerSession {
     /// An event that the driver has not answered.
     fn holds(&self) -> bool {
         matches!(self.state, State::Connecting { .. })
-            || self
-                .streams
-                .iter()
-                .any(|stream| matches!(stream.state, StreamState::PublishAsked | StreamState::PlayAsked))
+            || self.streams.iter().any(|stream| {
+                matches!(
+                    stream.state,
+                    StreamState::PublishAsked | StreamState::PlayAsked
+                )
+            })
     }
 
     /// Decodes until the input is used up, the events are enough, or an answer is waited for.
@@ -313,7 +358,9 @@ impl ServerSession {
         while self.failure.is_none() && self.events.len() < MAX_PENDING_EVENTS {
             if self.holds() {
                 if self.input.len() > MAX_HELD_INPUT_BYTES {
-                    self.fail(ProtocolError::HeldInputOverflow { position: self.position() });
+                    self.fail(ProtocolError::HeldInputOverflow {
+                        position: self.position(),
+                    });
                 }
                 break;
             }
@@ -321,7 +368,9 @@ impl ServerSession {
                 Ok(true) if self.output.len() > MAX_OUTPUT_BYTES => {
                     // A last reply would only wait behind the others.
                     self.state = State::Closed;
-                    self.fail(ProtocolError::OutputOverflow { position: self.position() });
+                    self.fail(ProtocolError::OutputOverflow {
+                        position: self.position(),
+                    });
                 }
                 Ok(true) => {}
                 Ok(false) => break,
@@ -339,7 +388,11 @@ impl ServerSession {
                 Ok(None) => self.aggregate = None,
                 Err(end) => {
                     let position = self.position();
-                    return Err(ProtocolError::Aggregate { position, offset: end.offset, reading: end.reading });
+                    return Err(ProtocolError::Aggregate {
+                        position,
+                        offset: end.offset,
+                        reading: end.reading,
+                    });
                 }
             }
             return Ok(true);
@@ -370,19 +423,39 @@ impl ServerSession {
     /// Ends the session with an error, and tells the peer if it can understand.
     fn fail(&mut self, error: ProtocolError) {
         match (&self.state, &error) {
-            (State::Handshake, ProtocolError::NotRtmp { guess: super::Guess::Http, .. }) => {
+            (
+                State::Handshake,
+                ProtocolError::NotRtmp {
+                    guess: super::Guess::Http,
+                    ..
+                },
+            ) => {
                 self.output.extend_from_slice(HTTP_ANSWER);
             }
             (State::Handshake | State::Closed, _) => {}
             (State::Opened | State::Connecting { .. }, _) => {
-                let info = Value::Object(info("error", "NetConnection.Connect.Failed", &error.to_string()));
+                let info = Value::Object(info(
+                    "error",
+                    "NetConnection.Connect.Failed",
+                    &error.to_string(),
+                ));
                 self.send_command(0, "_error", CONNECT_TRANSACTION, &[Value::Null, info]);
             }
             (State::Connected, ProtocolError::TimedOut { .. }) => {
-                self.send_status(0, "error", "NetConnection.Connect.IdleTimeOut", &error.to_string());
+                self.send_status(
+                    0,
+                    "error",
+                    "NetConnection.Connect.IdleTimeOut",
+                    &error.to_string(),
+                );
             }
             (State::Connected, _) => {
-                self.send_status(0, "error", "NetConnection.Connect.Closed", &error.to_string());
+                self.send_status(
+                    0,
+                    "error",
+                    "NetConnection.Connect.Closed",
+                    &error.to_string(),
+                );
             }
         }
         self.aggregate = None;
@@ -403,25 +476,47 @@ impl ServerSession {
         if self.state == State::Connected && received - self.acknowledged >= self.ack_window {
             self.acknowledged = received;
             // The sequence number wraps at 2^32.
-            self.send(CSID_CONTROL, message::ACKNOWLEDGEMENT, 0, &(received as u32).to_be_bytes());
+            self.send(
+                CSID_CONTROL,
+                message::ACKNOWLEDGEMENT,
+                0,
+                &(received as u32).to_be_bytes(),
+            );
         }
     }
 
     fn stream_in(&mut self, id: u32, state: StreamState) -> Option<&mut NetStream> {
-        self.streams.iter_mut().find(|stream| stream.id == id && stream.state == state)
+        self.streams
+            .iter_mut()
+            .find(|stream| stream.id == id && stream.state == state)
     }
 
     fn send(&mut self, csid: u32, type_id: u8, stream_id: u32, payload: &[u8]) {
-        self.encoder.encode(csid, type_id, stream_id, 0, payload, &mut self.output);
+        self.encoder
+            .encode(csid, type_id, stream_id, 0, payload, &mut self.output);
     }
 
     fn send_user_control(&mut self, event: u16, value: u32) {
-        self.send(CSID_CONTROL, message::USER_CONTROL, 0, &message::user_control(event, value));
+        self.send(
+            CSID_CONTROL,
+            message::USER_CONTROL,
+            0,
+            &message::user_control(event, value),
+        );
     }
 
     fn send_command(&mut self, stream_id: u32, name: &str, transaction: f64, values: &[Value]) {
-        let csid = if stream_id == 0 { CSID_COMMAND } else { CSID_STREAM };
-        self.send(csid, message::COMMAND_AMF0, stream_id, &body(name, transaction, values));
+        let csid = if stream_id == 0 {
+            CSID_COMMAND
+        } else {
+            CSID_STREAM
+        };
+        self.send(
+            csid,
+            message::COMMAND_AMF0,
+            stream_id,
+            &body(name, transaction, values),
+        );
     }
 
     /// onStatus (RTMP §7.2.2).
@@ -435,5 +530,6 @@ impl ServerSession {
 const CONNECT_TRANSACTION: f64 = 1.0;
 
 /// For who opens the RTMP port in a browser.
-const HTTP_ANSWER: &[u8] = b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nContent-Length: 24\r\n\
+const HTTP_ANSWER: &[u8] =
+    b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nContent-Length: 24\r\n\
     Connection: close\r\n\r\nThis port speaks RTMP.\r\n";

@@ -20,8 +20,13 @@ fn from_connect_to_unpublish() {
     let mut peer = Peer::opened();
     let sent = peer.command(0, "connect", 1.0, &[connect_object()]);
     let events = peer.feed(&sent).unwrap();
-    let [Event::Connect(connect)] = &events[..] else { panic!("{events:?}") };
-    assert_eq!((connect.app.as_str(), connect.tc_url.as_str()), ("live", "rtmp://host/live"));
+    let [Event::Connect(connect)] = &events[..] else {
+        panic!("{events:?}")
+    };
+    assert_eq!(
+        (connect.app.as_str(), connect.tc_url.as_str()),
+        ("live", "rtmp://host/live")
+    );
     assert_eq!(peer.replies(), SUCCESS);
 
     let sent = [
@@ -43,9 +48,16 @@ fn from_connect_to_unpublish() {
     );
 
     let sent = peer.publish(1, "name?key=1");
-    let expected = Publish { stream_id: 1, name: "name?key=1".into(), kind: PublishKind::Live };
+    let expected = Publish {
+        stream_id: 1,
+        name: "name?key=1".into(),
+        kind: PublishKind::Live,
+    };
     assert_eq!(peer.feed(&sent), Ok(vec![Event::Publish(expected)]));
-    assert_eq!(peer.replies(), ["stream 1 begins", "1 onStatus 0 NetStream.Publish.Start"]);
+    assert_eq!(
+        peer.replies(),
+        ["stream 1 begins", "1 onStatus 0 NetStream.Publish.Start"]
+    );
 
     let sent = peer.chunk(AUDIO, 1, 40, b"a");
     assert_eq!(peer.feed(&sent), Ok(vec![audio(1, 40, b"a")]));
@@ -57,10 +69,17 @@ fn from_connect_to_unpublish() {
         peer.command(0, "deleteStream", 7.0, &[Value::Null, 1.0.into()]),
     ]
     .concat();
-    assert_eq!(peer.feed(&sent), Ok(vec![Event::Unpublish { stream_id: 1 }]));
+    assert_eq!(
+        peer.feed(&sent),
+        Ok(vec![Event::Unpublish { stream_id: 1 }])
+    );
     assert_eq!(
         peer.replies(),
-        ["0 onFCUnpublish 0 NetStream.Unpublish.Success", "0 _result 6", "1 onStatus 0 NetStream.Unpublish.Success"]
+        [
+            "0 onFCUnpublish 0 NetStream.Unpublish.Success",
+            "0 _result 6",
+            "1 onStatus 0 NetStream.Unpublish.Success"
+        ]
     );
     // The id is free again.
     let sent = peer.command(0, "createStream", 8.0, &[Value::Null]);
@@ -77,7 +96,12 @@ fn everything_at_once(peer: &mut Peer) -> Vec<u8> {
         peer.chunk(message::SET_CHUNK_SIZE, 0, 0, &[0, 0, 0, 7]),
         {
             peer.encoder.set_chunk_size(7);
-            peer.chunk(DATA_AMF0, 1, 0, b"\x02\x00\x0d@setDataFrame\x02\x00\x0aonMetaData\x05")
+            peer.chunk(
+                DATA_AMF0,
+                1,
+                0,
+                b"\x02\x00\x0d@setDataFrame\x02\x00\x0aonMetaData\x05",
+            )
         },
         peer.chunk(AUDIO, 1, 0xff_fff0, b"audio that is longer than a chunk"),
         peer.chunk(VIDEO, 1, 0x100_0010, b"video that is longer than a chunk"),
@@ -104,11 +128,25 @@ fn an_answer_is_waited_for_before_the_next_command() {
     assert!(matches!(peer.session.poll_event(), Some(Event::Publish(_))));
     assert_eq!(peer.session.poll_event(), None);
     assert_eq!(peer.replies(), [&SUCCESS[..], &["0 _result 2 1"]].concat());
-    peer.session.reject_publish(1, &Reject::new("NetStream.Publish.BadName", "in use"));
-    assert!(matches!(peer.session.poll_event(), Some(Event::Play(_))), "media of a rejected publish is dropped");
-    assert_eq!(peer.replies(), ["1 onStatus 0 NetStream.Publish.BadName", "pong 16909060", "0 _result 3 1"]);
+    peer.session
+        .reject_publish(1, &Reject::new("NetStream.Publish.BadName", "in use"));
+    assert!(
+        matches!(peer.session.poll_event(), Some(Event::Play(_))),
+        "media of a rejected publish is dropped"
+    );
+    assert_eq!(
+        peer.replies(),
+        [
+            "1 onStatus 0 NetStream.Publish.BadName",
+            "pong 16909060",
+            "0 _result 3 1"
+        ]
+    );
     peer.session.reject_play(1, &not_found());
-    assert_eq!(peer.replies(), ["1 onStatus 0 NetStream.Play.StreamNotFound"]);
+    assert_eq!(
+        peer.replies(),
+        ["1 onStatus 0 NetStream.Play.StreamNotFound"]
+    );
     assert_eq!(peer.session.bytes_received(), sent.len() as u64);
     assert_eq!(peer.session.position(), sent.len() as u64);
 }
@@ -122,7 +160,12 @@ fn a_client_that_waits_for_nothing_gets_all_in_order() {
     assert!(matches!(events[1], Event::Publish(_)));
     let media = |kind, timestamp, payload| {
         let payload = Bytes::from_static(payload);
-        Event::Media { stream_id: 1, kind, timestamp, payload }
+        Event::Media {
+            stream_id: 1,
+            kind,
+            timestamp,
+            payload,
+        }
     };
     assert_eq!(
         events[2..],
@@ -133,11 +176,25 @@ fn a_client_that_waits_for_nothing_gets_all_in_order() {
                 timestamp: 0,
                 payload: Bytes::from_static(b"\x02\x00\x0aonMetaData\x05"),
             },
-            media(MediaKind::Audio, 0xff_fff0, b"audio that is longer than a chunk"),
-            media(MediaKind::Video, 0x100_0010, b"video that is longer than a chunk"),
+            media(
+                MediaKind::Audio,
+                0xff_fff0,
+                b"audio that is longer than a chunk"
+            ),
+            media(
+                MediaKind::Video,
+                0x100_0010,
+                b"video that is longer than a chunk"
+            ),
             media(MediaKind::Audio, 0x100_0020, b"more"),
             Event::Unpublish { stream_id: 1 },
-            Event::Play(Play { stream_id: 1, name: "name".into(), start: -2.0, duration: -1.0, reset: true }),
+            Event::Play(Play {
+                stream_id: 1,
+                name: "name".into(),
+                start: -2.0,
+                duration: -1.0,
+                reset: true
+            }),
         ]
     );
 }
@@ -168,11 +225,22 @@ fn a_rejected_connect_is_told_why_and_heard_no_more() {
     peer.session.handle_input(peer.now).unwrap();
     assert!(matches!(peer.session.poll_event(), Some(Event::Connect(_))));
     peer.session.reject_connect("no such vhost");
-    let [reply] = &peer.received()[..] else { panic!() };
+    let [reply] = &peer.received()[..] else {
+        panic!()
+    };
     let values = decode_all(&reply.payload).unwrap();
-    assert_eq!((values[0].as_str(), values[1].as_f64()), (Some("_error"), Some(1.0)));
-    assert_eq!(values[3].get("code").unwrap().as_str(), Some("NetConnection.Connect.Rejected"));
-    assert_eq!(values[3].get("description").unwrap().as_str(), Some("no such vhost"));
+    assert_eq!(
+        (values[0].as_str(), values[1].as_f64()),
+        (Some("_error"), Some(1.0))
+    );
+    assert_eq!(
+        values[3].get("code").unwrap().as_str(),
+        Some("NetConnection.Connect.Rejected")
+    );
+    assert_eq!(
+        values[3].get("description").unwrap().as_str(),
+        Some("no such vhost")
+    );
     let sent = peer.command(0, "createStream", 2.0, &[]);
     assert_eq!(peer.feed(&sent), Ok(vec![]));
     assert_eq!(peer.replies(), [""; 0]);
@@ -185,10 +253,21 @@ fn an_ended_publish_is_silent() {
     let sent = [peer.chunk(AUDIO, 1, 0, b"a"), peer.chunk(AUDIO, 1, 1, b"b")].concat();
     peer.session.input().put_slice(&sent);
     peer.session.handle_input(peer.now).unwrap();
-    peer.session.end_publish(1, &Reject::new("NetStream.Publish.BadName", "kicked by a newer publisher"));
-    assert_eq!(peer.session.poll_event(), None, "what was waiting is dropped");
+    peer.session.end_publish(
+        1,
+        &Reject::new("NetStream.Publish.BadName", "kicked by a newer publisher"),
+    );
+    assert_eq!(
+        peer.session.poll_event(),
+        None,
+        "what was waiting is dropped"
+    );
     assert_eq!(peer.replies(), ["1 onStatus 0 NetStream.Publish.BadName"]);
-    let sent = [peer.chunk(AUDIO, 1, 2, b"c"), peer.command(0, "deleteStream", 0.0, &[Value::Null, 1.0.into()])].concat();
+    let sent = [
+        peer.chunk(AUDIO, 1, 2, b"c"),
+        peer.command(0, "deleteStream", 0.0, &[Value::Null, 1.0.into()]),
+    ]
+    .concat();
     assert_eq!(peer.feed(&sent), Ok(vec![]));
 }
 
@@ -196,7 +275,13 @@ fn an_ended_publish_is_silent() {
 fn publish_needs_a_free_stream() {
     let mut peer = Peer::connected();
     let sent = [peer.publish(0, "a"), peer.publish(7, "a")].concat();
-    assert_eq!(peer.ask(&sent), ["0 onStatus 0 NetStream.Publish.BadName", "7 onStatus 0 NetStream.Publish.BadName"]);
+    assert_eq!(
+        peer.ask(&sent),
+        [
+            "0 onStatus 0 NetStream.Publish.BadName",
+            "7 onStatus 0 NetStream.Publish.BadName"
+        ]
+    );
     let mut peer = Peer::publishing("name");
     let sent = peer.publish(1, "other");
     assert_eq!(peer.ask(&sent), ["1 onStatus 0 NetStream.Publish.BadName"]);
@@ -207,14 +292,20 @@ fn publish_needs_a_free_stream() {
     assert_eq!(peer.feed(&sent), Ok(vec![audio(1, 0, b"a")]));
     // Flash: publish(false) ends it.
     let sent = peer.command(1, "publish", 0.0, &[Value::Null, false.into()]);
-    assert_eq!(peer.feed(&sent), Ok(vec![Event::Unpublish { stream_id: 1 }]));
+    assert_eq!(
+        peer.feed(&sent),
+        Ok(vec![Event::Unpublish { stream_id: 1 }])
+    );
 }
 
 #[test]
 fn fcunpublish_finds_its_stream() {
-    for (first, second, named, id) in
-        [("a?k=1", "b", "a?k=1", 1), ("a?k=1", "b", "a", 1), ("a", "b", "b", 2), ("a?k=1", "a?k=2", "a?k=2", 2)]
-    {
+    for (first, second, named, id) in [
+        ("a?k=1", "b", "a?k=1", 1),
+        ("a?k=1", "b", "a", 1),
+        ("a", "b", "b", 2),
+        ("a?k=1", "a?k=2", "a?k=2", 2),
+    ] {
         let mut peer = Peer::publishing(first);
         let sent = [
             peer.command(0, "createStream", 4.0, &[Value::Null]),
@@ -222,11 +313,23 @@ fn fcunpublish_finds_its_stream() {
             peer.command(0, "FCUnpublish", 5.0, &[Value::Null, named.into()]),
         ]
         .concat();
-        assert_eq!(peer.feed(&sent).unwrap()[1..], [Event::Unpublish { stream_id: id }]);
+        assert_eq!(
+            peer.feed(&sent).unwrap()[1..],
+            [Event::Unpublish { stream_id: id }]
+        );
     }
     let mut peer = Peer::publishing("name");
-    let sent = peer.command(0, "FCUnpublish", 5.0, &[Value::Null, "something else".into()]);
-    assert_eq!(peer.feed(&sent), Ok(vec![Event::Unpublish { stream_id: 1 }]), "there is no other");
+    let sent = peer.command(
+        0,
+        "FCUnpublish",
+        5.0,
+        &[Value::Null, "something else".into()],
+    );
+    assert_eq!(
+        peer.feed(&sent),
+        Ok(vec![Event::Unpublish { stream_id: 1 }]),
+        "there is no other"
+    );
 }
 
 #[test]
@@ -244,22 +347,46 @@ fn publish_kinds() {
             peer.command(1, "publish", 0.0, &[Value::Null, "n".into(), word.into()]),
         ]
         .concat();
-        assert_eq!(peer.feed(&sent), Ok(vec![Event::Publish(Publish { stream_id: 1, name: "n".into(), kind })]));
+        assert_eq!(
+            peer.feed(&sent),
+            Ok(vec![Event::Publish(Publish {
+                stream_id: 1,
+                name: "n".into(),
+                kind
+            })])
+        );
     }
 }
 
 #[test]
 fn commands_without_effect() {
     let mut peer = Peer::connected();
-    for name in ["pause", "seek", "receiveAudio", "receiveVideo", "FCUnsubscribe", "_result", "_error", "onStatus"] {
+    for name in [
+        "pause",
+        "seek",
+        "receiveAudio",
+        "receiveVideo",
+        "FCUnsubscribe",
+        "_result",
+        "_error",
+        "onStatus",
+    ] {
         let sent = peer.command(1, name, 9.0, &[Value::Null, 1.0.into()]);
         assert_eq!(peer.ask(&sent), [""; 0], "{name}");
     }
     let sent = peer.command(0, "getStreamLength", 9.0, &[Value::Null, "n".into()]);
     assert_eq!(peer.ask(&sent), ["0 _result 9 0"]);
     let sent = peer.command(0, "FCSubscribe", 9.0, &[Value::Null, "n".into()]);
-    assert_eq!(peer.ask(&sent), ["0 onFCSubscribe 0 NetStream.Play.Start", "0 _result 9"]);
-    let sent = peer.command(1, "play2", 0.0, &[Value::Null, Value::object([("streamName", "n")])]);
+    assert_eq!(
+        peer.ask(&sent),
+        ["0 onFCSubscribe 0 NetStream.Play.Start", "0 _result 9"]
+    );
+    let sent = peer.command(
+        1,
+        "play2",
+        0.0,
+        &[Value::Null, Value::object([("streamName", "n")])],
+    );
     assert_eq!(peer.ask(&sent), ["1 onStatus 0 NetStream.Play.Failed"]);
     let sent = peer.command(0, "mystery", 9.0, &[Value::Null]);
     assert_eq!(peer.ask(&sent), ["0 _error 9 NetConnection.Call.Failed"]);
@@ -287,7 +414,12 @@ fn amf3_wrapping() {
     ]
     .concat();
     let payload = Bytes::from_static(b"\x02\x00\x0aonTextData\x05");
-    let expected = Event::Data { stream_id: 1, name: "onTextData".into(), timestamp: 5, payload };
+    let expected = Event::Data {
+        stream_id: 1,
+        name: "onTextData".into(),
+        timestamp: 5,
+        payload,
+    };
     assert_eq!(peer.feed(&sent), Ok(vec![expected]));
 }
 
@@ -307,10 +439,21 @@ fn data_that_is_not_for_players() {
         assert_eq!(peer.feed(&sent), Ok(vec![]), "{payload:?}");
     }
     // Names are not ours to judge.
-    for name in ["onMetaData", "onTextData", "onCuePoint", "onFI", "somethingElse"] {
+    for name in [
+        "onMetaData",
+        "onTextData",
+        "onCuePoint",
+        "onFI",
+        "somethingElse",
+    ] {
         let payload = body(name, 0.0, &[]);
         let sent = peer.chunk(DATA_AMF0, 1, 7, &payload);
-        let expected = Event::Data { stream_id: 1, name: name.into(), timestamp: 7, payload: payload.freeze() };
+        let expected = Event::Data {
+            stream_id: 1,
+            name: name.into(),
+            timestamp: 7,
+            payload: payload.freeze(),
+        };
         assert_eq!(peer.feed(&sent), Ok(vec![expected]));
     }
 }
@@ -336,14 +479,26 @@ fn aggregates_are_split() {
         let header = [type_id, 0, 0, body.len() as u8, 0, 0, time, 0, 0, 0, 0];
         [&header[..], body, &[0, 0, 0, body.len() as u8 + 11]].concat()
     };
-    let whole = [tag(AUDIO, 10, b"a"), tag(COMMAND_AMF0, 11, b"x"), tag(AUDIO, 30, b"b"), tag(AGGREGATE, 40, b"")].concat();
+    let whole = [
+        tag(AUDIO, 10, b"a"),
+        tag(COMMAND_AMF0, 11, b"x"),
+        tag(AUDIO, 30, b"b"),
+        tag(AGGREGATE, 40, b""),
+    ]
+    .concat();
     let sent = peer.chunk(AGGREGATE, 1, 1000, &whole);
-    assert_eq!(peer.feed(&sent), Ok(vec![audio(1, 1000, b"a"), audio(1, 1020, b"b")]));
+    assert_eq!(
+        peer.feed(&sent),
+        Ok(vec![audio(1, 1000, b"a"), audio(1, 1020, b"b")])
+    );
     let sent = peer.chunk(AGGREGATE, 2, 1000, &whole);
     assert_eq!(peer.feed(&sent), Ok(vec![]), "no publish there");
     let sent = peer.chunk(AGGREGATE, 1, 1000, &whole[..20]);
     let error = peer.feed(&sent).unwrap_err();
-    assert!(matches!(error, ProtocolError::Aggregate { offset: 16, .. }), "{error:?}");
+    assert!(
+        matches!(error, ProtocolError::Aggregate { offset: 16, .. }),
+        "{error:?}"
+    );
 }
 
 #[test]
@@ -352,7 +507,13 @@ fn pings_are_answered() {
     let sent = peer.chunk(message::USER_CONTROL, 0, 0, &[0, 6, 0, 0, 1, 0]);
     assert_eq!(peer.ask(&sent), ["pong 256"]);
     // Set Buffer Length, a pong, a cut ping, nothing at all.
-    for payload in [&[0, 3, 0, 0, 0, 1, 0, 0, 3, 232][..], &[0, 7, 0, 0, 0, 0], &[0, 6, 1], &[0], &[]] {
+    for payload in [
+        &[0, 3, 0, 0, 0, 1, 0, 0, 3, 232][..],
+        &[0, 7, 0, 0, 0, 0],
+        &[0, 6, 1],
+        &[0],
+        &[],
+    ] {
         let sent = peer.chunk(message::USER_CONTROL, 0, 0, payload);
         assert_eq!(peer.ask(&sent), [""; 0]);
     }
@@ -378,16 +539,24 @@ fn received_bytes_are_acknowledged_by_the_window() {
     for part in sent.chunks(10_000) {
         replies.extend(peer.ask(part));
     }
-    let [reply] = &replies[..] else { panic!("{replies:?}") };
+    let [reply] = &replies[..] else {
+        panic!("{replies:?}")
+    };
     let acknowledged: u64 = reply.strip_prefix("acknowledge ").unwrap().parse().unwrap();
-    assert!((2_500_000..2_511_000).contains(&acknowledged), "{acknowledged}");
+    assert!(
+        (2_500_000..2_511_000).contains(&acknowledged),
+        "{acknowledged}"
+    );
 
     // The peer may want it sooner. Never more than once for each input, however small the window.
     let window = peer.chunk(message::WINDOW_ACK_SIZE, 0, 0, &[0, 0, 0, 1]);
     let zero = peer.chunk(message::WINDOW_ACK_SIZE, 0, 0, &[0, 0, 0, 0]);
     let media = peer.chunk(VIDEO, 1, 0, &[0; 100]);
     let received = peer.session.bytes_received() + (window.len() + zero.len() + media.len()) as u64;
-    assert_eq!(peer.ask(&[window, zero, media].concat()), [format!("acknowledge {received}")]);
+    assert_eq!(
+        peer.ask(&[window, zero, media].concat()),
+        [format!("acknowledge {received}")]
+    );
     // A chunk that is not whole counts too.
     assert_eq!(peer.ask(&[7]), [format!("acknowledge {}", received + 1)]);
 }
@@ -398,18 +567,34 @@ fn abort_drops_a_message() {
     let cut = peer.chunk(AUDIO, 1, 0, &[1; 200])[..12 + 128].to_vec();
     let abort = peer.chunk(message::ABORT, 0, 0, &[0, 0, 0, 6]);
     let next = peer.chunk(AUDIO, 1, 5, b"next");
-    assert_eq!(peer.feed(&[cut, abort, next].concat()), Ok(vec![audio(1, 5, b"next")]));
+    assert_eq!(
+        peer.feed(&[cut, abort, next].concat()),
+        Ok(vec![audio(1, 5, b"next")])
+    );
 }
 
 #[test]
 fn a_browser_is_told_what_this_port_is() {
     let mut peer = Peer::new();
     let error = peer.feed(b"GET / HTTP/1.1\r\n\r\n").unwrap_err();
-    assert_eq!(error, ProtocolError::NotRtmp { first: b'G', guess: Guess::Http });
+    assert_eq!(
+        error,
+        ProtocolError::NotRtmp {
+            first: b'G',
+            guess: Guess::Http
+        }
+    );
     let answer = peer.session.poll_output().unwrap();
     let answer = std::str::from_utf8(&answer).unwrap();
     let (head, body) = answer.split_once("\r\n\r\n").unwrap();
     assert!(head.starts_with("HTTP/1.1 400 "), "{head}");
-    assert!(head.contains(&format!("Content-Length: {}\r\n", body.len())), "{head}");
-    assert_eq!(peer.session.bytes_received(), 18, "what was dropped counts as received");
+    assert!(
+        head.contains(&format!("Content-Length: {}\r\n", body.len())),
+        "{head}"
+    );
+    assert_eq!(
+        peer.session.bytes_received(),
+        18,
+        "what was dropped counts as received"
+    );
 }

@@ -6,13 +6,19 @@ use crate::rtmp::error::{Blame, ChunkError, Phase};
 use crate::rtmp::limits::*;
 
 fn timed_out(phase: Phase) -> Result<(), ProtocolError> {
-    Err(ProtocolError::TimedOut { phase, after: Duration::from_secs(10) })
+    Err(ProtocolError::TimedOut {
+        phase,
+        after: Duration::from_secs(10),
+    })
 }
 
 #[test]
 fn the_handshake_has_ten_seconds() {
     let mut peer = Peer::new();
-    assert_eq!(peer.session.deadline(), Some(peer.start + HANDSHAKE_TIMEOUT));
+    assert_eq!(
+        peer.session.deadline(),
+        Some(peer.start + HANDSHAKE_TIMEOUT)
+    );
     assert_eq!(peer.after(9), Ok(()));
     // A byte now and then buys no time.
     peer.feed(&[3, 0]).unwrap();
@@ -29,7 +35,10 @@ fn connect_has_ten_seconds_from_the_handshake() {
     let sent = peer.chunk(message::WINDOW_ACK_SIZE, 0, 0, &[0, 1, 0, 0]);
     peer.after(14).unwrap();
     peer.feed(&sent).unwrap();
-    assert_eq!(peer.session.deadline(), Some(peer.start + Duration::from_secs(15)));
+    assert_eq!(
+        peer.session.deadline(),
+        Some(peer.start + Duration::from_secs(15))
+    );
     assert_eq!(peer.after(15), timed_out(Phase::Connect));
     assert_eq!(peer.replies(), ["0 _error 1 NetConnection.Connect.Failed"]);
 }
@@ -43,17 +52,27 @@ fn publish_has_ten_seconds_from_connect_and_from_the_last_publish() {
     assert_eq!(peer.session.deadline(), Some(peer.start + PUBLISH_TIMEOUT));
     let sent = peer.publish(1, "name");
     peer.feed(&sent).unwrap();
-    assert_eq!(peer.session.deadline(), None, "how long a publisher may be silent is not a matter of the protocol");
+    assert_eq!(
+        peer.session.deadline(),
+        None,
+        "how long a publisher may be silent is not a matter of the protocol"
+    );
     assert_eq!(peer.after(1000), Ok(()));
     let sent = peer.command(0, "closeStream", 0.0, &[Value::Null]);
     peer.feed(&sent).unwrap();
     assert_eq!(peer.session.deadline(), None, "not this stream");
     let sent = peer.command(1, "closeStream", 0.0, &[Value::Null]);
     peer.feed(&sent).unwrap();
-    assert_eq!(peer.session.deadline(), Some(peer.start + Duration::from_secs(1010)));
+    assert_eq!(
+        peer.session.deadline(),
+        Some(peer.start + Duration::from_secs(1010))
+    );
     peer.replies();
     assert_eq!(peer.after(1010), timed_out(Phase::Publish));
-    assert_eq!(peer.replies(), ["0 onStatus 0 NetConnection.Connect.IdleTimeOut"]);
+    assert_eq!(
+        peer.replies(),
+        ["0 onStatus 0 NetConnection.Connect.IdleTimeOut"]
+    );
 }
 
 #[test]
@@ -72,8 +91,13 @@ fn no_time_runs_while_the_driver_decides() {
     peer.session.accept_connect();
     assert!(matches!(peer.session.poll_event(), Some(Event::Publish(_))));
     assert_eq!((peer.session.deadline(), peer.after(200)), (None, Ok(())));
-    peer.session.reject_publish(1, &Reject::new("NetStream.Publish.Denied", "no"));
-    assert_eq!(peer.session.deadline(), Some(peer.start + Duration::from_secs(210)), "time for another try");
+    peer.session
+        .reject_publish(1, &Reject::new("NetStream.Publish.Denied", "no"));
+    assert_eq!(
+        peer.session.deadline(),
+        Some(peer.start + Duration::from_secs(210)),
+        "time for another try"
+    );
     let sent = peer.publish(1, "other");
     assert_eq!(peer.feed(&sent).unwrap().len(), 1);
 }
@@ -87,16 +111,29 @@ fn an_error_is_returned_again_and_nothing_is_decoded_after_it() {
     let source = ChunkError::NoHeader { csid: 65, fmt: 3 };
     let position = peer.session.position();
     assert_eq!(error, ProtocolError::Chunk { position, source });
-    assert_eq!((error.position(), error.blame()), (Some(position), Blame::Peer));
+    assert_eq!(
+        (error.position(), error.blame()),
+        (Some(position), Blame::Peer)
+    );
     assert_eq!(peer.session.deadline(), Some(peer.now));
-    assert_eq!(peer.session.poll_event(), Some(audio(1, 0, b"a")), "what came before is valid");
-    assert_eq!(peer.replies(), ["0 onStatus 0 NetConnection.Connect.Closed"]);
+    assert_eq!(
+        peer.session.poll_event(),
+        Some(audio(1, 0, b"a")),
+        "what came before is valid"
+    );
+    assert_eq!(
+        peer.replies(),
+        ["0 onStatus 0 NetConnection.Connect.Closed"]
+    );
     let received = peer.session.bytes_received();
     peer.session.input().put_slice(&[0; 1000]);
     assert_eq!(peer.session.handle_input(peer.now), Err(error.clone()));
     assert_eq!(peer.session.handle_timeout(peer.now), Err(error));
     assert_eq!(peer.session.bytes_received(), received + 1000);
-    assert_eq!((peer.session.poll_event(), peer.session.poll_output()), (None, None));
+    assert_eq!(
+        (peer.session.poll_event(), peer.session.poll_output()),
+        (None, None)
+    );
 }
 
 #[test]
@@ -106,32 +143,73 @@ fn commands_before_connect_are_refused() {
     let error = peer.feed(&sent).unwrap_err();
     let position = 3073 + sent.len() as u64;
     let command = "createStream".to_owned();
-    assert_eq!(error, ProtocolError::Command { position, command, problem: "sent before connect" });
+    assert_eq!(
+        error,
+        ProtocolError::Command {
+            position,
+            command,
+            problem: "sent before connect"
+        }
+    );
     assert_eq!(peer.replies(), ["0 _error 1 NetConnection.Connect.Failed"]);
 
     let mut peer = Peer::opened();
     let sent = peer.command(0, "connect", 1.0, &[Value::Null]);
-    assert!(matches!(peer.feed(&sent), Err(ProtocolError::Command { problem: "no command object", .. })));
+    assert!(matches!(
+        peer.feed(&sent),
+        Err(ProtocolError::Command {
+            problem: "no command object",
+            ..
+        })
+    ));
 }
 
 #[test]
 fn unreadable_commands_are_refused() {
-    let nested = [&b"\x02\x00\x01x\x00\0\0\0\0\0\0\0\0"[..], &b"\x03\x00\x01a".repeat(10_000)].concat();
+    let nested = [
+        &b"\x02\x00\x01x\x00\0\0\0\0\0\0\0\0"[..],
+        &b"\x03\x00\x01a".repeat(10_000),
+    ]
+    .concat();
     let offset = 13 + 4 * MAX_DEPTH;
     for (payload, source) in [
         (&nested[..], Amf0Error::TooDeep { offset }),
-        (b"\x02\x00\x01x\x0a\xff\xff\xff\xff", Amf0Error::UnexpectedEnd { offset: 9, reading: "a type marker" }),
-        (b"\xff", Amf0Error::UnknownMarker { offset: 0, marker: 0xff }),
+        (
+            b"\x02\x00\x01x\x0a\xff\xff\xff\xff",
+            Amf0Error::UnexpectedEnd {
+                offset: 9,
+                reading: "a type marker",
+            },
+        ),
+        (
+            b"\xff",
+            Amf0Error::UnknownMarker {
+                offset: 0,
+                marker: 0xff,
+            },
+        ),
     ] {
         let mut peer = Peer::connected();
         let sent = peer.chunk(COMMAND_AMF0, 0, 0, payload);
         let position = peer.session.position() + sent.len() as u64;
-        assert_eq!(peer.feed(&sent), Err(ProtocolError::Amf0 { position, source }));
-        assert_eq!(peer.replies(), ["0 onStatus 0 NetConnection.Connect.Closed"]);
+        assert_eq!(
+            peer.feed(&sent),
+            Err(ProtocolError::Amf0 { position, source })
+        );
+        assert_eq!(
+            peer.replies(),
+            ["0 onStatus 0 NetConnection.Connect.Closed"]
+        );
     }
     let mut peer = Peer::connected();
     let sent = peer.chunk(COMMAND_AMF0, 0, 0, &[5]);
-    assert!(matches!(peer.feed(&sent), Err(ProtocolError::Command { problem: "no name in the first place", .. })));
+    assert!(matches!(
+        peer.feed(&sent),
+        Err(ProtocolError::Command {
+            problem: "no name in the first place",
+            ..
+        })
+    ));
 }
 
 #[test]
@@ -190,8 +268,14 @@ fn commands_without_a_publish_are_bounded() {
         match peer.feed(&sent) {
             Ok(_) => assert!(count <= MAX_IDLE_COMMANDS),
             Err(error) => {
-                assert!(matches!(error, ProtocolError::TooManyCommands { .. }), "{error}");
-                assert_eq!((count, error.blame()), (MAX_IDLE_COMMANDS + 1, Blame::Limit));
+                assert!(
+                    matches!(error, ProtocolError::TooManyCommands { .. }),
+                    "{error}"
+                );
+                assert_eq!(
+                    (count, error.blame()),
+                    (MAX_IDLE_COMMANDS + 1, Blame::Limit)
+                );
                 return;
             }
         }
@@ -210,9 +294,15 @@ fn replies_that_are_not_read_are_bounded() {
             break;
         }
     }
-    assert!(matches!(error, Some(ProtocolError::OutputOverflow { .. })), "{error:?}");
+    assert!(
+        matches!(error, Some(ProtocolError::OutputOverflow { .. })),
+        "{error:?}"
+    );
     let waiting = peer.session.poll_output().unwrap().len();
-    assert!((MAX_OUTPUT_BYTES..MAX_OUTPUT_BYTES + 1000).contains(&waiting), "{waiting}");
+    assert!(
+        (MAX_OUTPUT_BYTES..MAX_OUTPUT_BYTES + 1000).contains(&waiting),
+        "{waiting}"
+    );
     // Read in time, there may be any number.
     let mut peer = Peer::connected();
     for part in pings.chunks(1000) {
@@ -247,9 +337,15 @@ fn an_error_found_while_polling_is_due_at_once() {
     sent.push(0xc3 ^ 0x20);
     peer.session.input().put_slice(&sent);
     assert_eq!(peer.session.handle_input(peer.now), Ok(()));
-    assert_eq!(std::iter::from_fn(|| peer.session.poll_event()).count(), MAX_PENDING_EVENTS + 1);
+    assert_eq!(
+        std::iter::from_fn(|| peer.session.poll_event()).count(),
+        MAX_PENDING_EVENTS + 1
+    );
     assert_eq!(peer.session.deadline(), Some(peer.now));
-    assert!(matches!(peer.session.handle_timeout(peer.now), Err(ProtocolError::Chunk { .. })));
+    assert!(matches!(
+        peer.session.handle_timeout(peer.now),
+        Err(ProtocolError::Chunk { .. })
+    ));
 }
 
 #[test]
@@ -264,7 +360,10 @@ fn input_that_comes_before_the_answer_is_bounded() {
     }
     peer.session.input().put_slice(&[0; READ_BYTES]);
     let result = peer.session.handle_input(peer.now);
-    assert!(matches!(result, Err(ProtocolError::HeldInputOverflow { .. })), "{result:?}");
+    assert!(
+        matches!(result, Err(ProtocolError::HeldInputOverflow { .. })),
+        "{result:?}"
+    );
 }
 
 #[test]
@@ -275,8 +374,13 @@ fn sixty_five_thousand_chunk_streams_are_refused() {
         Encoder::new().encode(csid, VIDEO, 1, 0, b"", &mut sent);
     }
     let error = peer.feed(&sent).unwrap_err();
-    let source = ChunkError::TooManyChunkStreams { csid: 2 + MAX_CHUNK_STREAMS as u32 };
-    assert!(matches!(&error, ProtocolError::Chunk { source: found, .. } if *found == source), "{error}");
+    let source = ChunkError::TooManyChunkStreams {
+        csid: 2 + MAX_CHUNK_STREAMS as u32,
+    };
+    assert!(
+        matches!(&error, ProtocolError::Chunk { source: found, .. } if *found == source),
+        "{error}"
+    );
     assert_eq!(error.blame(), Blame::Limit);
 }
 
@@ -294,14 +398,48 @@ fn room_for_input_is_made_in_small_steps() {
 }
 
 #[test]
+fn a_buffer_that_grew_for_a_large_chunk_is_given_up() {
+    let mut peer = Peer::publishing("name");
+    let set_chunk_size = peer.chunk(message::SET_CHUNK_SIZE, 0, 0, &[0, 0x7f, 0xff, 0xff]);
+    peer.encoder.set_chunk_size(0x7f_ffff);
+    let large = peer.chunk(VIDEO, 1, 0, &[7; 4 << 20]);
+    peer.feed(&set_chunk_size).unwrap();
+    for part in large.chunks(READ_BYTES) {
+        peer.feed(part).unwrap();
+    }
+    assert!(peer.session.input().capacity() <= MAX_KEPT_INPUT_BYTES);
+}
+
+#[test]
 fn a_large_message_byte_by_byte_is_not_quadratic() {
     let mut peer = Peer::publishing("name");
-    peer.feed(&[2, 0, 0, 0, 0, 0, 4, message::SET_CHUNK_SIZE, 0, 0, 0, 0, 0x7f, 0xff, 0xff, 0xff]).unwrap();
+    peer.feed(&[
+        2,
+        0,
+        0,
+        0,
+        0,
+        0,
+        4,
+        message::SET_CHUNK_SIZE,
+        0,
+        0,
+        0,
+        0,
+        0x7f,
+        0xff,
+        0xff,
+        0xff,
+    ])
+    .unwrap();
     peer.encoder.set_chunk_size(0xff_ffff);
     let sent = peer.chunk(VIDEO, 1, 0, &[7; 1 << 20]);
     for part in sent.chunks(1) {
         peer.session.input().put_slice(part);
         peer.session.handle_input(peer.now).unwrap();
     }
-    assert!(matches!(peer.session.poll_event(), Some(Event::Media { .. })));
+    assert!(matches!(
+        peer.session.poll_event(),
+        Some(Event::Media { .. })
+    ));
 }

@@ -51,7 +51,10 @@ impl Peer {
     fn connected() -> Peer {
         let mut peer = Peer::opened();
         let sent = peer.command(0, "connect", 1.0, &[connect_object()]);
-        assert!(matches!(&peer.feed(&sent).unwrap()[..], [Event::Connect(_)]));
+        assert!(matches!(
+            &peer.feed(&sent).unwrap()[..],
+            [Event::Connect(_)]
+        ));
         peer.replies();
         peer
     }
@@ -59,8 +62,15 @@ impl Peer {
     /// Publishes `name` on stream 1.
     fn publishing(name: &str) -> Peer {
         let mut peer = Peer::connected();
-        let sent = [peer.command(0, "createStream", 2.0, &[Value::Null]), peer.publish(1, name)].concat();
-        assert!(matches!(&peer.feed(&sent).unwrap()[..], [Event::Publish(_)]));
+        let sent = [
+            peer.command(0, "createStream", 2.0, &[Value::Null]),
+            peer.publish(1, name),
+        ]
+        .concat();
+        assert!(matches!(
+            &peer.feed(&sent).unwrap()[..],
+            [Event::Publish(_)]
+        ));
         peer.replies();
         peer
     }
@@ -125,16 +135,28 @@ impl Peer {
             _ => 8,
         };
         let mut out = BytesMut::new();
-        self.encoder.encode(csid, type_id, stream_id, timestamp, payload, &mut out);
+        self.encoder
+            .encode(csid, type_id, stream_id, timestamp, payload, &mut out);
         out.to_vec()
     }
 
-    fn command(&mut self, stream_id: u32, name: &str, transaction: f64, values: &[Value]) -> Vec<u8> {
+    fn command(
+        &mut self,
+        stream_id: u32,
+        name: &str,
+        transaction: f64,
+        values: &[Value],
+    ) -> Vec<u8> {
         self.chunk(COMMAND_AMF0, stream_id, 0, &body(name, transaction, values))
     }
 
     fn publish(&mut self, stream_id: u32, name: &str) -> Vec<u8> {
-        self.command(stream_id, "publish", 3.0, &[Value::Null, name.into(), "live".into()])
+        self.command(
+            stream_id,
+            "publish",
+            3.0,
+            &[Value::Null, name.into(), "live".into()],
+        )
     }
 
     fn after(&mut self, seconds: u64) -> Result<(), ProtocolError> {
@@ -159,7 +181,12 @@ fn not_found() -> Reject {
 }
 
 fn audio(stream_id: u32, timestamp: u32, payload: &'static [u8]) -> Event {
-    Event::Media { stream_id, kind: MediaKind::Audio, timestamp, payload: Bytes::from_static(payload) }
+    Event::Media {
+        stream_id,
+        kind: MediaKind::Audio,
+        timestamp,
+        payload: Bytes::from_static(payload),
+    }
 }
 
 fn number(payload: &[u8]) -> u32 {
@@ -184,7 +211,11 @@ fn in_words(reply: &Message) -> String {
             let (name, transaction) = (values[0].as_str().unwrap(), values[1].as_f64().unwrap());
             let info = match values.get(3) {
                 Some(Value::Number(number)) => format!(" {number}"),
-                Some(info) => info.get("code").and_then(Value::as_str).map(|code| format!(" {code}")).unwrap_or_default(),
+                Some(info) => info
+                    .get("code")
+                    .and_then(Value::as_str)
+                    .map(|code| format!(" {code}"))
+                    .unwrap_or_default(),
                 None => String::new(),
             };
             format!("{} {name} {transaction}{info}", reply.stream_id)

@@ -1,0 +1,208 @@
+//! WebSocket-FLV: the handshake and its errors, messages, pings, close codes, and a browser.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+use super::SHORT;
+use super::support::feed::{Feed, Plan};
+use super::support::flv::{Flv, Parser, VIDEO, assert_run_of};
+use super::support::programs::{self, Job};
+use super::support::server::Server;
+use super::support::{PATIENCE, fixtures, http};
+
+/// The example of RFC 6455 §1.3.
+const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
+const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
+
+const UPGRADE: [(&str, &str); 4] = [
+    ("Upgrade", "websocket"),
+    ("Connection", "Upgrade"),
+    ("Sec-WebSocket-Version", "13"),
+    ("Sec-WebSocket-Key", KEY),
+];
+
+/// A client that shows frames as they are.
+struct Client(TcpStream);
+
+impl Client {
+    /// Opens a WebSocket; the test fails when the handshake does.
+    fn open(address: SocketAddr, path: &str) -> Client {
+        let mut stream = TcpStream::connect(address).expect("a connection");
+        stream.set_read_timeout(Some(PATIENCE)).expect("a socket");
+        let headers: String = UPGRADE.iter().map(|(n, v)| format!("{n}: {v}\r\n")).collect();
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\n{headers}\r\n").expect("a request is sent");
+        let mut head = Vec::new();
+        let mut byte = [0; 1];
+        while !head.ends_with(b"\r\n\r\n") {
+            stream.read_exact(&mut byte).expect("an answer");
+            head.push(byte[0]);
+        }
+        let head = String::from_utf8(head).expect("text").to_ascii_lowercase();
+        assert!(head.starts_with("http/1.1 101 "), "{head}");
+        assert!(head.contains(&format!("sec-websocket-accept: {}\r\n", ACCEPT.to_ascii_lowercase())), "{head}");
+        assert!(!head.contains("transfer-encoding"), "{head}");
+        Client(stream)
+    }
+
+    /// The next frame: opcode and payload. Frames of a server are whole here and never masked.
+    fn frame(&mut self) -> (u8, Vec<u8>) {
+        let mut head = [0; 2];
+        self.0.read_exact(&mut head).expect("a frame");
+        assert_eq!(head[0] & 0xf0, 0x80, "whole, without extensions");
+        assert_eq!(head[1] & 0x80, 0, "not masked");
+        let length = match head[1] {
+            126 => {
+                let mut bytes = [0; 2];
+                self.0.read_exact(&mut bytes).expect("a length");
+                u64::from(u16::from_be_bytes(bytes))
+            }
+            127 => {
+                let mut bytes = [0; 8];
+                self.0.read_exact(&mut bytes).expect("a length");
+                u64::from_be_bytes(bytes)
+            }
+            short => u64::from(short),
+        };
+        let mut payload = vec![0; usize::try_from(length).expect("a length")];
+        self.0.read_exact(&mut payload).expect("a payload");
+        (head[0] & 0x0f, payload)
+    }
+
+    /// Sends a masked frame.
+    fn say(&mut self, opcode: u8, payload: &[u8]) {
+        let mask = [7u8, 1, 200, 9];
+        let mut frame = vec![0x80 | opcode, 0x80 | u8::try_from(payload.len()).expect("a short frame")];
+        frame.extend_from_slice(&mask);
+        frame.extend(payload.iter().zip(mask.iter().cycle()).map(|(b, m)| b ^ m));
+        self.0.write_all(&frame).expect("a frame is sent");
+    }
+
+    /// The code of the close frame, after any number of messages; the connection ends with it.
+    fn close_code(&mut self) -> u16 {
+        loop {
+            let (opcode, payload) = self.frame();
+            if opcode == 8 {
+                let mut rest = Vec::new();
+                self.0.read_to_end(&mut rest).expect("the end");
+                assert_eq!(rest.len(), 0, "nothing follows a close");
+                return u16::from_be_bytes(payload[..2].try_into().expect("a code"));
+            }
+        }
+    }
+}
+
+#[test]
+fn messages_carry_the_same_bytes_as_http() {
+    let server = Server::start(SHORT);
+    let feed = Feed::start(&server, "live", "x", Plan::of(&fixtures::h264_aac()));
+    server.wait_stream("/live/x.flv");
+    let mut client = Client::open(server.address("http"), "/live/x.flv");
+    let mut parser = Parser::default();
+    while parser.flv.frames(VIDEO).len() < 50 {
+        let (opcode, payload) = client.frame();
+        assert_eq!(opcode, 2, "binary messages only");
+        parser.feed(&payload).expect("FLV");
+    }
+    let flv: &Flv = &parser.flv;
+    assert!(flv.frames(VIDEO)[0].is_keyframe());
+    let sent = feed.sent();
+    let sent: Vec<_> = sent.iter().filter(|t| t.kind == VIDEO && t.is_coded()).collect();
+    assert_run_of(&flv.frames(VIDEO), &sent);
+}
+
+#[test]
+fn a_ping_is_answered_between_messages() {
+    let server = Server::start(SHORT);
+    let _feed = Feed::start(&server, "live", "x", Plan::of(&fixtures::h264_aac()));
+    server.wait_stream("/live/x.flv");
+    let mut client = Client::open(server.address("http"), "/live/x.flv");
+    client.say(9, b"are you there");
+    let mut messages = 0;
+    loop {
+        match client.frame() {
+            (2, _) => messages += 1,
+            (10, payload) => {
+                assert_eq!(payload, b"are you there");
+                break;
+            }
+            other => panic!("unexpected: {other:?}"),
+        }
+        assert!(messages < 500, "no pong among {messages} messages");
+    }
+}
+
+#[test]
+fn the_end_of_the_stream_is_close_1000() {
+    let server = Server::start(SHORT);
+    let feed = Feed::start(&server, "live", "x", Plan::of(&fixtures::h264_aac()));
+    server.wait_stream("/live/x.flv");
+    let mut client = Client::open(server.address("http"), "/live/x.flv");
+    client.frame();
+    feed.finish();
+    assert_eq!(client.close_code(), 1000);
+    server.wait_log(&["play ended", "protocol=\"websocket\"", "publisher_left"], PATIENCE);
+}
+
+#[test]
+fn a_client_that_closes_is_answered_and_one_that_breaks_the_rules_is_told() {
+    let server = Server::start(SHORT);
+    let _feed = Feed::start(&server, "live", "x", Plan::of(&fixtures::h264_aac()));
+    server.wait_stream("/live/x.flv");
+    let mut client = Client::open(server.address("http"), "/live/x.flv");
+    client.say(8, &1001u16.to_be_bytes());
+    assert_eq!(client.close_code(), 1000);
+    let mut client = Client::open(server.address("http"), "/live/x.flv");
+    client.0.write_all(&[0x89, 0x01, b'x']).expect("an unmasked frame is sent");
+    assert_eq!(client.close_code(), 1002);
+    let mut client = Client::open(server.address("http"), "/live/x.flv");
+    client.0.write_all(&[0x82, 0xff, 0, 0, 0, 1, 0, 0, 0, 0]).expect("the head of 4 GiB is sent");
+    assert_eq!(client.close_code(), 1009);
+    server.wait_log(&["play ended", "client_left"], PATIENCE);
+}
+
+#[test]
+fn over_a_limit_is_close_1013() {
+    let server = Server::start("limits: { players_per_stream: 1 }");
+    let _feed = Feed::start(&server, "live", "x", Plan::of(&fixtures::h264_aac()));
+    server.wait_stream("/live/x.flv");
+    let mut first = Client::open(server.address("http"), "/live/x.flv");
+    first.frame();
+    assert_eq!(Client::open(server.address("http"), "/live/x.flv").close_code(), 1013);
+    // Without an upgrade, the same is a status.
+    let refused = http::get(server.address("http"), "/live/x.flv");
+    assert_eq!(refused.status, 503);
+    assert!(refused.header("retry-after").is_some());
+}
+
+#[test]
+fn handshakes_that_are_wrong_are_answered_as_the_rfc_says() {
+    let server = Server::start(SHORT);
+    let _feed = Feed::start(&server, "live", "x", Plan::of(&fixtures::h264_aac()));
+    server.wait_stream("/live/x.flv");
+    let ask = |change: usize, value: &'static str| {
+        let mut headers = UPGRADE;
+        headers[change].1 = value;
+        http::request(server.address("http"), "GET", "/live/x.flv", &headers).expect("an answer")
+    };
+    let version = ask(2, "8");
+    assert_eq!((version.status, version.header("sec-websocket-version")), (426, Some("13")));
+    assert_eq!(ask(1, "close").status, 400);
+    assert_eq!(ask(3, "c2hvcnQ=").status, 400);
+}
+
+/// mpegts.js chooses WebSocket by the URL.
+#[test]
+fn chromium_plays_over_a_websocket() {
+    let server = Server::start(SHORT);
+    let _feed = Feed::start(&server, "live", "x", Plan::of(&fixtures::h264_aac()).for_ms(60_000));
+    server.wait_stream("/live/x.flv");
+    let address = server.address("http");
+    let page = server.http(&format!("/?stream=ws://{address}/live/x.flv"));
+    let seen = Job::start(programs::tool("browser.py").arg(page).args(["--seconds", "3"]));
+    let seen = seen.finish(Duration::from_secs(90)).json();
+    assert_eq!(seen["state"], "playing", "{seen}");
+    assert_eq!(seen["errors"], serde_json::Value::Array(vec![]), "{seen}");
+    assert!(seen["advanced"].as_f64().is_some_and(|s| s >= 3.0), "{seen}");
+    server.wait_log(&["play ended", "protocol=\"websocket\""], PATIENCE);
+}
