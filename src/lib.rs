@@ -5,6 +5,7 @@
 pub mod config;
 pub mod demo;
 pub mod hub;
+mod ingest;
 pub mod media;
 pub mod mux;
 pub mod observe;

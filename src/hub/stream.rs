@@ -273,9 +273,8 @@ impl Stream {
     }
 
     fn deliver(&self, ingest: &mut Ingest, frame: Frame) {
-        let coded_video = frame.kind == FrameKind::Video && !frame.sequence_header;
         let mut starts_gop = false;
-        if coded_video {
+        if frame.kind == FrameKind::Video && !frame.sequence_header {
             let primary = ingest.primary_video.map_or(frame.track, |p| p.min(frame.track));
             ingest.primary_video = Some(primary);
             starts_gop = frame.keyframe && frame.track == primary;
@@ -285,9 +284,9 @@ impl Stream {
                 ingest.counters.dropped += 1;
                 return;
             }
-            ingest.counters.video_frames += 1;
-        } else if frame.kind == FrameKind::Audio && !frame.sequence_header {
-            ingest.counters.audio_frames += 1;
+            ingest.counters.video_frames += u64::from(frame.is_coded());
+        } else if frame.kind == FrameKind::Audio {
+            ingest.counters.audio_frames += u64::from(frame.is_coded());
         }
         let mut changed = ingest.tracks.update(&frame);
         if let Some(previous) = ingest.previous.as_mut() {

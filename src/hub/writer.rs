@@ -56,7 +56,7 @@ impl LogWriter {
     /// Muxes one frame. `tracks` already holds it; `changed`: it is a sequence header or metadata that differs from the last.
     /// `budget`: bytes that the log may keep.
     pub(super) fn write(&mut self, frame: &Frame, tracks: &Tracks, changed: bool, budget: usize) {
-        let coded_video = frame.kind == FrameKind::Video && !frame.sequence_header;
+        let coded_video = frame.kind == FrameKind::Video && frame.is_coded();
         let start = coded_video && frame.keyframe;
         // Players start at the first byte of a unit, so a keyframe must be the first video in its unit.
         if start && self.pending.as_ref().is_some_and(|p| p.has_video) {
@@ -87,7 +87,7 @@ impl LogWriter {
         let without_video = !(self.log.key().video && tracks.has_video());
         if start {
             pending.prelude = Some(self.prelude(tracks, pending.first_dts_ms));
-        } else if without_video && frame.kind == FrameKind::Audio && !frame.sequence_header {
+        } else if without_video && frame.kind == FrameKind::Audio && frame.is_coded() {
             pending.prelude = Some(self.audio_prelude(tracks, pending.first_dts_ms));
         }
         let age = frame.dts_ms.saturating_sub(pending.first_dts_ms);

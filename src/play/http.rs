@@ -16,7 +16,7 @@ const RETRY_AFTER: &str = "5";
 /// What a page may read of an answer.
 const EXPOSED: &str = "Content-Length, Content-Range, Date, Server";
 /// What a page may ask with.
-const METHODS: &str = "GET, HEAD, OPTIONS";
+const METHODS: &str = "GET, HEAD, OPTIONS, POST, PUT";
 
 const PRIVATE_NETWORK_ASKED: HeaderName = HeaderName::from_static("access-control-request-private-network");
 const PRIVATE_NETWORK_ALLOWED: HeaderName = HeaderName::from_static("access-control-allow-private-network");

@@ -12,6 +12,7 @@ mod http;
 mod limits;
 mod page;
 mod player;
+mod post;
 mod proxy;
 mod route;
 mod socket;
@@ -217,9 +218,10 @@ impl Live {
                     http::text(session, StatusCode::NOT_FOUND, crossdomain, NO_SUCH_STREAM).await?;
                 }
             }
+            Method::POST | Method::PUT => self.publish(session, &target).await?,
             Method::OPTIONS => http::preflight(session, crossdomain).await?,
             _ => {
-                let line = "a stream is played with GET";
+                let line = "a stream is played with GET and published with POST or PUT";
                 http::text(session, StatusCode::METHOD_NOT_ALLOWED, crossdomain, line).await?;
             }
         }

@@ -15,12 +15,13 @@ use pingora::protocols::Stream;
 use pingora::server::ShutdownWatch;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
-use tracing::{Instrument, Span, debug, field, info, info_span, warn};
+use tracing::{Instrument, debug, field, info, info_span, warn};
 
-use crate::hub::{Counters, EndReason, Publisher, PublishError, PushError, StreamKey};
+use crate::hub::{EndReason, PublishError, PushError};
+use crate::ingest::{self, Ended, Ingest, Refused, Wanted};
 use crate::media::{FrameKind, metadata};
 use crate::observe::Count;
-use crate::play::{Admission, Live, Peer, SERVER, millis};
+use crate::play::{Admission, Live, Peer, SERVER};
 use crate::vhost;
 
 use crate::rtmp::{Connect, Event, MediaKind, ProtocolError, Publish, Reject, ServerSession, SessionConfig};
@@ -87,12 +88,9 @@ struct Connection {
 }
 
 struct Publishing {
-    publisher: Publisher,
+    ingest: Ingest,
     /// The RTMP message stream.
     stream_id: u32,
-    since: Instant,
-    last_media: Option<Instant>,
-    announced: bool,
 }
 
 /// Why a connection ends.
@@ -108,12 +106,10 @@ enum End {
     WriteTimeout,
     #[error("{0}")]
     Refused(String),
-    #[error("no media in {0:?} after publish")]
-    FirstPacket(Duration),
-    #[error("no media for {0:?}")]
-    Silent(Duration),
-    #[error("{0}")]
-    Server(EndReason),
+    #[error(transparent)]
+    Ended(#[from] Ended),
+    #[error("the server is shutting down")]
+    Shutdown,
     #[error("a media message broke its format: {0}")]
     Media(String),
 }
@@ -126,9 +122,8 @@ impl End {
             Self::Protocol(_) | Self::Media(_) => "protocol_error",
             Self::WriteTimeout => "stalled",
             Self::Refused(_) => "denied",
-            Self::FirstPacket(_) => "firstpkt_timeout",
-            Self::Silent(_) => "normal_timeout",
-            Self::Server(reason) => reason.name(),
+            Self::Ended(ended) => ended.reason(),
+            Self::Shutdown => EndReason::Shutdown.name(),
         }
     }
 }
@@ -192,7 +187,7 @@ impl Connection {
                 changed = shutdown.changed() => {
                     if changed.is_err() || *shutdown.borrow() {
                         self.tell_end(EndReason::Shutdown);
-                        return Err(End::Server(EndReason::Shutdown));
+                        return Err(End::Shutdown);
                     }
                 }
             }
@@ -217,23 +212,16 @@ impl Connection {
 
     fn check_clocks(&mut self, now: Instant) -> Result<(), End> {
         self.session.handle_timeout(now)?;
-        let Some(publishing) = &self.publishing else {
-            return Ok(());
+        let checked = match &self.publishing {
+            Some(publishing) => publishing.ingest.check(now),
+            // One that does neither publish nor play has nothing to lose.
+            None if self.live.hub().is_shut_down() => return Err(End::Shutdown),
+            None => Ok(()),
         };
-        if let Some(reason) = publishing.publisher.ended() {
+        if let Err(Ended::Claim(reason)) = checked {
             self.tell_end(reason);
-            return Err(End::Server(reason));
         }
-        let publish = &publishing.publisher.stream().settings().publish;
-        match publishing.last_media {
-            None if now.saturating_duration_since(publishing.since) >= publish.firstpkt_timeout => {
-                Err(End::FirstPacket(publish.firstpkt_timeout))
-            }
-            Some(last) if now.saturating_duration_since(last) >= publish.normal_timeout => {
-                Err(End::Silent(publish.normal_timeout))
-            }
-            _ => Ok(()),
-        }
+        Ok(checked?)
     }
 
     fn events(&mut self) -> Result<(), End> {
@@ -285,131 +273,78 @@ impl Connection {
             // Sent on after an unpublish, or before the publish was answered.
             return Ok(());
         };
-        let now = Instant::now();
-        if matches!(kind, FrameKind::Audio | FrameKind::Video) {
-            publishing.last_media = Some(now);
-        }
-        match publishing.publisher.push(kind, timestamp, payload, now) {
-            Ok(()) => {}
+        match publishing.ingest.push(kind, timestamp, payload) {
+            Ok(()) => Ok(()),
             Err(PushError::Ended(reason)) => {
                 self.tell_end(reason);
-                return Err(End::Server(reason));
+                Err(End::Ended(Ended::Claim(reason)))
             }
-            Err(error) => return Err(End::Media(error.to_string())),
+            Err(error) => Err(End::Media(error.to_string())),
         }
-        if !publishing.announced && publishing.publisher.stream().is_ready() {
-            publishing.announced = true;
-            let stream = publishing.publisher.stream();
-            info!("stream ready: {}", stream.summary());
-        }
-        Ok(())
     }
 
     fn publish(&mut self, publish: &Publish) -> Result<(), End> {
-        match self.claim(publish) {
-            Ok(publisher) => {
-                let key = publisher.stream().key();
-                let span = Span::current();
-                span.record("vhost", key.vhost());
-                span.record("app", key.app());
-                span.record("stream", key.stream());
-                let encoder = self.connect.as_ref().map(|c| c.flash_ver.as_str());
-                info!(encoder, "publish started");
-                self.live.counters().count(Count::Publish);
+        match self.begin(publish) {
+            Ok(ingest) => {
                 self.session.accept_publish(publish.stream_id);
                 self.publishing = Some(Publishing {
-                    publisher,
+                    ingest,
                     stream_id: publish.stream_id,
-                    since: Instant::now(),
-                    last_media: None,
-                    announced: false,
                 });
                 Ok(())
             }
             Err(reject) => {
-                info!(name = publish.name, "publish refused: {}", reject.description);
-                self.live.counters().count(Count::PublishRefused);
                 self.session.reject_publish(publish.stream_id, &reject);
                 Err(End::Refused(reject.description))
             }
         }
     }
 
-    fn claim(&mut self, publish: &Publish) -> Result<Publisher, Reject> {
+    fn begin(&mut self, publish: &Publish) -> Result<Ingest, Reject> {
         if self.publishing.is_some() {
             return Err(bad_name("this connection publishes a stream already"));
         }
         let connect = self.connect.as_ref().ok_or_else(|| bad_name("publish before connect"))?;
         let (app, app_query) = split_query(&connect.app);
         let (name, query) = split_query(&publish.name);
-        let asked = vhost::from_query(query)
+        let vhost = vhost::from_query(query)
             .or_else(|| vhost::from_query(app_query))
             .or_else(|| vhost::from_query(split_query(&connect.tc_url).1))
             .unwrap_or_else(|| vhost::host_of_url(&connect.tc_url).to_owned());
-        let (vhost, settings) = self.live.vhosts().resolve(&asked);
-        if !settings.enabled {
-            return Err(Reject {
-                code: "NetStream.Publish.Denied",
-                description: format!("the vhost {vhost} is disabled"),
-            });
-        }
-        let key = StreamKey::new(&vhost, app, name).map_err(|error| bad_name(&error.to_string()))?;
-        self.live
-            .hub()
-            .publish(key, &settings, Instant::now())
-            .map_err(|error| match error {
-                PublishError::Busy { .. } => bad_name(&error.to_string()),
-                error => Reject {
-                    code: "NetStream.Publish.Denied",
-                    description: error.to_string(),
-                },
-            })
+        let wanted = Wanted {
+            vhost: &vhost,
+            app,
+            stream: name,
+            encoder: Some(&connect.flash_ver),
+        };
+        Ingest::begin(&self.live, &wanted).map_err(|refused| match refused {
+            Refused::Name(_) | Refused::Claim(PublishError::Busy { .. }) => bad_name(&refused.to_string()),
+            refused => Reject::new("NetStream.Publish.Denied", refused.to_string()),
+        })
     }
 
     /// Tells the publisher that the server ends it.
     fn tell_end(&mut self, reason: EndReason) {
         if let Some(publishing) = &self.publishing {
-            let (code, description) = match reason {
-                EndReason::Kicked => ("NetStream.Publish.BadName", "another publisher took the stream"),
-                EndReason::Idle => ("NetStream.Unpublish.Success", "nobody plays the stream"),
-                _ => ("NetConnection.Connect.AppShutdown", "the server is shutting down"),
+            let code = match reason {
+                EndReason::Kicked => "NetStream.Publish.BadName",
+                EndReason::Idle => "NetStream.Unpublish.Success",
+                _ => "NetConnection.Connect.AppShutdown",
             };
-            let reject = Reject {
-                code,
-                description: description.to_owned(),
-            };
+            let reject = Reject::new(code, ingest::told(reason));
             self.session.end_publish(publishing.stream_id, &reject);
         }
     }
 
-    fn unpublish(&mut self, reason: &str) {
-        let Some(publishing) = self.publishing.take() else {
-            return;
-        };
-        let Counters {
-            video_frames,
-            audio_frames,
-            bytes,
-            dropped,
-        } = publishing.publisher.finish();
-        self.live.counters().publish_ended(bytes);
-        info!(
-            duration_ms = millis(publishing.since.elapsed()),
-            bytes,
-            video_frames,
-            audio_frames,
-            dropped,
-            reason,
-            "publish ended"
-        );
+    fn unpublish(&mut self, reason: &'static str) {
+        if let Some(publishing) = self.publishing.take() {
+            publishing.ingest.finish(reason);
+        }
     }
 }
 
 fn bad_name(description: &str) -> Reject {
-    Reject {
-        code: "NetStream.Publish.BadName",
-        description: description.to_owned(),
-    }
+    Reject::new("NetStream.Publish.BadName", description)
 }
 
 /// `name?a=b` as librtmp and OBS send it.

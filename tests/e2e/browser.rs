@@ -21,7 +21,11 @@ fn visit(url: &str, arguments: &[&str]) -> Job {
 /// The page played for that many seconds, pictures were decoded, and nothing went wrong.
 #[track_caller]
 fn check_played(seen: &Value, seconds: f64) {
-    let number = |value: &Value| value.as_f64().unwrap_or_else(|| panic!("a number in {seen}"));
+    let number = |value: &Value| {
+        value
+            .as_f64()
+            .unwrap_or_else(|| panic!("a number in {seen}"))
+    };
     assert_eq!(seen["state"], "playing", "{seen}");
     assert_eq!(seen["errors"], Value::Array(vec![]), "{seen}");
     assert_eq!(seen["page_errors"], Value::Array(vec![]), "{seen}");
@@ -31,17 +35,26 @@ fn check_played(seen: &Value, seconds: f64) {
     let samples = seen["samples"].as_array().expect("samples");
     let last = samples.last().expect("samples");
     let decoded = number(&last["decoded"]);
-    assert!(decoded >= seconds * 20.0, "{decoded} pictures in {seconds} s: {seen}");
+    assert!(
+        decoded >= seconds * 20.0,
+        "{decoded} pictures in {seconds} s: {seen}"
+    );
     assert!(number(&last["dropped"]) <= decoded / 4.0, "{seen}");
     // The picture never goes back.
-    let times: Vec<f64> = samples.iter().map(|sample| number(&sample["currentTime"])).collect();
+    let times: Vec<f64> = samples
+        .iter()
+        .map(|sample| number(&sample["currentTime"]))
+        .collect();
     assert!(times.windows(2).all(|pair| pair[1] >= pair[0]), "{times:?}");
 }
 
 fn demo() -> Server {
     let folder = TempDir::new().expect("a temporary folder");
     let mut command = command();
-    command.arg("demo").env("PINGORA_LIVE_RTMP_LISTEN", "127.0.0.1:0").env("PINGORA_LIVE_HTTP_LISTEN", "127.0.0.1:0");
+    command
+        .arg("demo")
+        .env("PINGORA_LIVE_RTMP_LISTEN", "127.0.0.1:0")
+        .env("PINGORA_LIVE_HTTP_LISTEN", "127.0.0.1:0");
     Server::spawn(command, folder)
 }
 
@@ -49,25 +62,55 @@ fn demo() -> Server {
 #[test]
 fn the_demo_plays() {
     let server = demo();
-    let seen = visit(&server.open, &["--seconds", "10"]).finish(VISIT).json();
+    let seen = visit(&server.open, &["--seconds", "10"])
+        .finish(VISIT)
+        .json();
     check_played(&seen, 10.0);
     let stats = &seen["stats"];
-    assert_eq!((&stats["width"], &stats["height"]), (&640.into(), &360.into()));
-    assert!(stats["videoCodec"].as_str().is_some_and(|codec| codec.starts_with("avc1.")), "{stats}");
-    assert!(stats["audioCodec"].as_str().is_some_and(|codec| codec.starts_with("mp4a.40.")), "{stats}");
+    assert_eq!(
+        (&stats["width"], &stats["height"]),
+        (&640.into(), &360.into())
+    );
+    assert!(
+        stats["videoCodec"]
+            .as_str()
+            .is_some_and(|codec| codec.starts_with("avc1.")),
+        "{stats}"
+    );
+    assert!(
+        stats["audioCodec"]
+            .as_str()
+            .is_some_and(|codec| codec.starts_with("mp4a.40.")),
+        "{stats}"
+    );
     let bitrate = stats["bitrateKbps"].as_f64().expect("a bitrate");
     assert!((200.0..1500.0).contains(&bitrate), "{bitrate} kbit/s");
-    assert!(stats["latencyS"].as_f64().expect("a latency") < 4.0, "{stats}");
+    assert!(
+        stats["latencyS"].as_f64().expect("a latency") < 4.0,
+        "{stats}"
+    );
 }
 
 /// A stream of one's own, by its name typed into the box, with its sound turned on.
 #[test]
 fn a_published_stream_plays_by_its_name() {
     let server = demo();
-    let _ffmpeg = programs::publish_loop(FFMPEG_DEBIAN, &fixtures::h264_aac(), &server.rtmp("live/livestream"));
-    let seen = visit(&server.open, &["--play", "live/livestream", "--unmute", "--seconds", "7"]).finish(VISIT).json();
+    let _ffmpeg = programs::publish_loop(
+        FFMPEG_DEBIAN,
+        &fixtures::h264_aac(),
+        &server.rtmp("live/livestream"),
+    );
+    let seen = visit(
+        &server.open,
+        &["--play", "live/livestream", "--unmute", "--seconds", "7"],
+    )
+    .finish(VISIT)
+    .json();
     check_played(&seen, 7.0);
-    assert_eq!((&seen["stats"]["width"], &seen["muted"]), (&320.into(), &false.into()));
+    assert_eq!(
+        (&seen["stats"]["width"], &seen["muted"]),
+        (&320.into(), &false.into())
+    );
 }
 
 /// The address of a page names the stream.
@@ -75,7 +118,12 @@ fn a_published_stream_plays_by_its_name() {
 fn a_stream_by_the_pages_address() {
     let server = demo();
     let _feed = Feed::start(&server, "live/room", "x", Plan::of(&fixtures::h264_aac()));
-    let seen = visit(&format!("{}?stream=live/room/x", server.open), &["--seconds", "4"]).finish(VISIT).json();
+    let seen = visit(
+        &format!("{}?stream=live/room/x", server.open),
+        &["--seconds", "4"],
+    )
+    .finish(VISIT)
+    .json();
     check_played(&seen, 4.0);
 }
 
@@ -83,9 +131,19 @@ fn a_stream_by_the_pages_address() {
 #[test]
 fn a_missing_stream_is_told() {
     let server = demo();
-    let seen = visit(&server.open, &["--play", "live/none", "--until-state", "waiting"]).finish(VISIT).json();
+    let seen = visit(
+        &server.open,
+        &["--play", "live/none", "--until-state", "waiting"],
+    )
+    .finish(VISIT)
+    .json();
     let message = seen["message"].as_str().expect("a message");
-    assert!(message.contains("no such stream") && message.contains("ffmpeg -re -i") && message.contains(":1935/live/none"), "{message}");
+    assert!(
+        message.contains("no such stream")
+            && message.contains("ffmpeg -re -i")
+            && message.contains(":1935/live/none"),
+        "{message}"
+    );
     assert_eq!(seen["errors"][0]["code"], 404, "{seen}");
     assert_eq!(seen["page_errors"], Value::Array(vec![]), "{seen}");
 }
@@ -94,13 +152,18 @@ fn a_missing_stream_is_told() {
 #[test]
 fn a_publisher_back_in_time_is_not_noticed() {
     let server = demo();
-    let first = programs::publish_loop(FFMPEG_DEBIAN, &fixtures::h264_aac(), &server.rtmp("live/x"));
-    let page = visit(&format!("{}?stream=live/x", server.open), &["--seconds", "14", "--deadline", "50"]);
+    let first =
+        programs::publish_loop(FFMPEG_DEBIAN, &fixtures::h264_aac(), &server.rtmp("live/x"));
+    let page = visit(
+        &format!("{}?stream=live/x", server.open),
+        &["--seconds", "14", "--deadline", "50"],
+    );
     server.wait_log(&["live", "x"], VISIT);
     std::thread::sleep(Duration::from_secs(6));
     first.kill();
     std::thread::sleep(Duration::from_secs(3));
-    let _second = programs::publish_loop(FFMPEG_DEBIAN, &fixtures::h264_aac(), &server.rtmp("live/x"));
+    let _second =
+        programs::publish_loop(FFMPEG_DEBIAN, &fixtures::h264_aac(), &server.rtmp("live/x"));
     check_played(&page.finish(VISIT).json(), 14.0);
 }
 
@@ -108,8 +171,18 @@ fn a_publisher_back_in_time_is_not_noticed() {
 fn sound_only_plays() {
     let server = demo();
     let _feed = Feed::start(&server, "live", "radio", Plan::of(&fixtures::aac()));
-    let seen = visit(&format!("{}?stream=live/radio", server.open), &["--seconds", "4"]).finish(VISIT).json();
-    assert!(seen["advanced"].as_f64().is_some_and(|advanced| advanced >= 4.0), "{seen}");
+    let seen = visit(
+        &format!("{}?stream=live/radio", server.open),
+        &["--seconds", "4"],
+    )
+    .finish(VISIT)
+    .json();
+    assert!(
+        seen["advanced"]
+            .as_f64()
+            .is_some_and(|advanced| advanced >= 4.0),
+        "{seen}"
+    );
     assert_eq!(seen["errors"], Value::Array(vec![]), "{seen}");
 }
 
@@ -123,6 +196,11 @@ fn the_page_plays_by_https() {
         certificate.cert, certificate.key
     ));
     let _feed = Feed::start(&server, "live", "x", Plan::of(&fixtures::h264_aac()));
-    let seen = visit(&format!("https://{}/?stream=live/x", server.address("https")), &["--seconds", "5"]).finish(VISIT).json();
+    let seen = visit(
+        &format!("https://{}/?stream=live/x", server.address("https")),
+        &["--seconds", "5"],
+    )
+    .finish(VISIT)
+    .json();
     check_played(&seen, 5.0);
 }

@@ -20,15 +20,24 @@ fn check_enhanced(fixture: &Path, video: &str, audio: &str) {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let published = folder.path().join("published.flv");
     let mut copy = Command::new(ffmpeg_current());
-    copy.args(["-loglevel", "error", "-i"]).arg(fixture).args(["-c", "copy", "-f", "flv"]).arg(&published);
+    copy.args(["-loglevel", "error", "-i"])
+        .arg(fixture)
+        .args(["-c", "copy", "-f", "flv"])
+        .arg(&published);
     programs::run(&mut copy, PATIENCE).success();
-    check_whole(&server, &published, || programs::publish(ffmpeg_current(), fixture, &server.rtmp("live/whole")));
+    check_whole(&server, &published, || {
+        programs::publish(ffmpeg_current(), fixture, &server.rtmp("live/whole"))
+    });
 
     let _feed = Feed::start(&server, "live", "late", Plan::of(fixture));
     let early = Player::open(&server, "/live/late.flv");
-    early.wait("three seconds", PATIENCE, |flv| flv.frames(VIDEO).len() >= 75);
+    early.wait("three seconds", PATIENCE, |flv| {
+        flv.frames(VIDEO).len() >= 75
+    });
     let late = Player::open(&server, "/live/late.flv");
-    let flv = late.wait("frames", PATIENCE, |flv| flv.frames(VIDEO).len() >= 5 && flv.frames(AUDIO).len() >= 5);
+    let flv = late.wait("frames", PATIENCE, |flv| {
+        flv.frames(VIDEO).len() >= 5 && flv.frames(AUDIO).len() >= 5
+    });
     check_start(&flv, video, audio);
 }
 
@@ -65,7 +74,9 @@ fn h264_with_ac3() {
 fn audio_only_aac() {
     let server = Server::start(SHORT);
     let fixture = fixtures::aac();
-    check_whole(&server, &fixture, || programs::publish(FFMPEG_DEBIAN, &fixture, &server.rtmp("live/whole")));
+    check_whole(&server, &fixture, || {
+        programs::publish(FFMPEG_DEBIAN, &fixture, &server.rtmp("live/whole"))
+    });
 }
 
 /// MP3 has no decoder configuration, so nothing but its frames tells that it is there.
@@ -73,12 +84,16 @@ fn audio_only_aac() {
 fn audio_only_mp3() {
     let server = Server::start(SHORT);
     let fixture = fixtures::mp3();
-    check_whole(&server, &fixture, || programs::publish(FFMPEG_DEBIAN, &fixture, &server.rtmp("live/whole")));
+    check_whole(&server, &fixture, || {
+        programs::publish(FFMPEG_DEBIAN, &fixture, &server.rtmp("live/whole"))
+    });
 }
 
 #[test]
 fn video_only() {
     let server = Server::start(SHORT);
     let fixture = fixtures::h264();
-    check_whole(&server, &fixture, || programs::publish(FFMPEG_DEBIAN, &fixture, &server.rtmp("live/whole")));
+    check_whole(&server, &fixture, || {
+        programs::publish(FFMPEG_DEBIAN, &fixture, &server.rtmp("live/whole"))
+    });
 }

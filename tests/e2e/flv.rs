@@ -9,7 +9,9 @@ use super::support::server::Server;
 use super::support::{PATIENCE, fixtures};
 
 fn server(remux: &str) -> Server {
-    Server::start(&format!("vhosts:\n  __defaultVhost__:\n    http_remux: {{ {remux} }}\n    play: {{ wait: 20s }}\n"))
+    Server::start(&format!(
+        "vhosts:\n  __defaultVhost__:\n    http_remux: {{ {remux} }}\n    play: {{ wait: 20s }}\n"
+    ))
 }
 
 fn plan() -> Plan {
@@ -24,7 +26,9 @@ fn both_tracks_are_promised_when_both_are_there() {
     let server = server("");
     let _feed = Feed::start(&server, "live", "x", plan());
     let player = Player::open(&server, "/live/x.flv");
-    let flv = player.wait("frames", PATIENCE, |flv| flv.frames(VIDEO).len() > 3 && flv.frames(AUDIO).len() > 3);
+    let flv = player.wait("frames", PATIENCE, |flv| {
+        flv.frames(VIDEO).len() > 3 && flv.frames(AUDIO).len() > 3
+    });
     assert_eq!(flv.flags, Some((true, true)));
 }
 
@@ -34,7 +38,9 @@ fn audio_only_starts_at_once() {
     let server = server("");
     let _feed = Feed::start(&server, "live", "x", plan().only(AUDIO));
     let first = Player::open(&server, "/live/x.flv");
-    first.wait("a second of sound", PATIENCE, |flv| flv.frames(AUDIO).len() > 45);
+    first.wait("a second of sound", PATIENCE, |flv| {
+        flv.frames(AUDIO).len() > 45
+    });
     let player = Player::open(&server, "/live/x.flv");
     let flv = player.wait("sound", PATIENCE, |flv| flv.frames(AUDIO).len() > 3);
     assert_eq!(flv.flags, Some((true, false)));
@@ -47,7 +53,8 @@ fn audio_only_starts_at_once() {
 fn video_only_promises_no_sound() {
     let server = server("");
     let _feed = Feed::start(&server, "live", "x", plan().only(VIDEO));
-    let flv = Player::open(&server, "/live/x.flv").wait("pictures", PATIENCE, |flv| flv.frames(VIDEO).len() > 30);
+    let flv = Player::open(&server, "/live/x.flv")
+        .wait("pictures", PATIENCE, |flv| flv.frames(VIDEO).len() > 30);
     assert_eq!(flv.flags, Some((false, true)));
     assert!(flv.frames(VIDEO)[0].is_keyframe());
 }
@@ -58,15 +65,31 @@ fn audio_that_starts_late_is_not_lost_to_those_who_join_later() {
     let server = server("");
     let feed = Feed::start(&server, "live", "x", plan().audio_from(3000));
     let before = Player::open(&server, "/live/x.flv");
-    let flv = before.wait("the first pictures", PATIENCE, |flv| flv.frames(VIDEO).len() > 5);
-    assert_eq!(flv.flags, Some((false, true)), "no sound was seen within guess_wait");
+    let flv = before.wait("the first pictures", PATIENCE, |flv| {
+        flv.frames(VIDEO).len() > 5
+    });
+    assert_eq!(
+        flv.flags,
+        Some((false, true)),
+        "no sound was seen within guess_wait"
+    );
     let waited = before.arrival(0).expect("a tag came") - before.opened;
-    assert!(waited < Duration::from_secs(2), "guess_wait is 500 ms, the first tag came after {waited:?}");
+    assert!(
+        waited < Duration::from_secs(2),
+        "guess_wait is 500 ms, the first tag came after {waited:?}"
+    );
 
-    before.wait("four seconds", PATIENCE, |flv| flv.frames(VIDEO).len() > 105);
-    assert!(feed.sent().iter().any(|tag| tag.kind == AUDIO), "the sound has begun");
+    before.wait("four seconds", PATIENCE, |flv| {
+        flv.frames(VIDEO).len() > 105
+    });
+    assert!(
+        feed.sent().iter().any(|tag| tag.kind == AUDIO),
+        "the sound has begun"
+    );
     let after = Player::open(&server, "/live/x.flv");
-    let flv = after.wait("both", PATIENCE, |flv| flv.frames(AUDIO).len() > 5 && flv.frames(VIDEO).len() > 5);
+    let flv = after.wait("both", PATIENCE, |flv| {
+        flv.frames(AUDIO).len() > 5 && flv.frames(VIDEO).len() > 5
+    });
     assert_eq!(flv.flags, Some((true, true)));
     assert!(flv.header(AUDIO).is_some(), "the sound's configuration");
     // drop_if_not_match: the first player was promised no sound and gets none, but its pictures go on.
@@ -78,10 +101,18 @@ fn audio_that_starts_late_is_not_lost_to_those_who_join_later() {
 #[test]
 fn unannounced_late_audio_is_not_lost_either() {
     let server = server("");
-    let _feed = Feed::start(&server, "live", "x", plan().without_metadata().audio_from(3000));
+    let _feed = Feed::start(
+        &server,
+        "live",
+        "x",
+        plan().without_metadata().audio_from(3000),
+    );
     let before = Player::open(&server, "/live/x.flv");
-    before.wait("four seconds", PATIENCE, |flv| flv.frames(VIDEO).len() > 105);
-    let flv = Player::open(&server, "/live/x.flv").wait("both", PATIENCE, |flv| flv.frames(AUDIO).len() > 5);
+    before.wait("four seconds", PATIENCE, |flv| {
+        flv.frames(VIDEO).len() > 105
+    });
+    let flv = Player::open(&server, "/live/x.flv")
+        .wait("both", PATIENCE, |flv| flv.frames(AUDIO).len() > 5);
     assert_eq!(flv.flags, Some((true, true)));
 }
 
@@ -89,7 +120,8 @@ fn unannounced_late_audio_is_not_lost_either() {
 fn guess_off_promises_what_is_configured() {
     let server = server("guess_has_av: off, has_audio: on, has_video: on, drop_if_not_match: on");
     let _feed = Feed::start(&server, "live", "x", plan().only(VIDEO));
-    let flv = Player::open(&server, "/live/x.flv").wait("pictures", PATIENCE, |flv| flv.frames(VIDEO).len() > 5);
+    let flv = Player::open(&server, "/live/x.flv")
+        .wait("pictures", PATIENCE, |flv| flv.frames(VIDEO).len() > 5);
     assert_eq!(flv.flags, Some((true, true)));
 }
 
@@ -97,7 +129,8 @@ fn guess_off_promises_what_is_configured() {
 fn has_audio_off_drops_the_sound() {
     let server = server("guess_has_av: off, has_audio: off");
     let _feed = Feed::start(&server, "live", "x", plan());
-    let flv = Player::open(&server, "/live/x.flv").wait("pictures", PATIENCE, |flv| flv.frames(VIDEO).len() > 30);
+    let flv = Player::open(&server, "/live/x.flv")
+        .wait("pictures", PATIENCE, |flv| flv.frames(VIDEO).len() > 30);
     assert_eq!(flv.flags, Some((false, true)));
     assert!(flv.of_kind(AUDIO).is_empty());
 }
@@ -106,7 +139,8 @@ fn has_audio_off_drops_the_sound() {
 fn has_video_off_drops_the_picture() {
     let server = server("guess_has_av: off, has_video: off");
     let _feed = Feed::start(&server, "live", "x", plan());
-    let flv = Player::open(&server, "/live/x.flv").wait("sound", PATIENCE, |flv| flv.frames(AUDIO).len() > 30);
+    let flv = Player::open(&server, "/live/x.flv")
+        .wait("sound", PATIENCE, |flv| flv.frames(AUDIO).len() > 30);
     assert_eq!(flv.flags, Some((true, false)));
     assert!(flv.of_kind(VIDEO).is_empty());
 }
@@ -115,7 +149,9 @@ fn has_video_off_drops_the_picture() {
 fn drop_if_not_match_off_keeps_what_was_not_promised() {
     let server = server("guess_has_av: off, has_audio: off, drop_if_not_match: off");
     let _feed = Feed::start(&server, "live", "x", plan());
-    let flv = Player::open(&server, "/live/x.flv").wait("both", PATIENCE, |flv| flv.frames(VIDEO).len() > 5 && flv.frames(AUDIO).len() > 5);
+    let flv = Player::open(&server, "/live/x.flv").wait("both", PATIENCE, |flv| {
+        flv.frames(VIDEO).len() > 5 && flv.frames(AUDIO).len() > 5
+    });
     assert_eq!(flv.flags, Some((false, true)));
 }
 
@@ -129,5 +165,8 @@ fn a_waiting_player_starts_with_the_stream() {
     let _feed = Feed::start(&server, "live", "x", plan());
     player.wait("frames", PATIENCE, |flv| flv.frames(VIDEO).len() > 3);
     let waited = player.arrival(0).expect("a tag came") - begin;
-    assert!(waited < Duration::from_secs(3), "guess_wait is for tracks that were not seen; the first tag came after {waited:?}");
+    assert!(
+        waited < Duration::from_secs(3),
+        "guess_wait is for tracks that were not seen; the first tag came after {waited:?}"
+    );
 }

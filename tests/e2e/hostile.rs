@@ -35,7 +35,13 @@ impl Bystanders {
         let player = Player::open(&server, "/live/x.flv");
         player.wait("a second", PATIENCE, |flv| flv.frames(VIDEO).len() > 25);
         let (memory, from) = (server.memory_kib(), player.tag_count());
-        Bystanders { server, feed, player, memory, from }
+        Bystanders {
+            server,
+            feed,
+            player,
+            memory,
+            from,
+        }
     }
 
     fn rtmp(&self) -> SocketAddr {
@@ -60,12 +66,24 @@ impl Bystanders {
         let flv = self.player.wait_more(25, PATIENCE);
         let all = self.feed.sent();
         for kind in [VIDEO, AUDIO] {
-            let sent: Vec<&Tag> = all.iter().filter(|tag| tag.kind == kind && tag.is_coded()).collect();
+            let sent: Vec<&Tag> = all
+                .iter()
+                .filter(|tag| tag.kind == kind && tag.is_coded())
+                .collect();
             assert_run_of(&flv.frames(kind), &sent);
         }
-        let arrivals: Vec<Instant> = (self.from..flv.tags.len()).filter_map(|tag| self.player.arrival(tag)).collect();
-        let gap = arrivals.windows(2).map(|pair| pair[1] - pair[0]).max().expect("frames came");
-        assert!(gap < Duration::from_secs(1), "the player waited {gap:?} for a frame");
+        let arrivals: Vec<Instant> = (self.from..flv.tags.len())
+            .filter_map(|tag| self.player.arrival(tag))
+            .collect();
+        let gap = arrivals
+            .windows(2)
+            .map(|pair| pair[1] - pair[0])
+            .max()
+            .expect("frames came");
+        assert!(
+            gap < Duration::from_secs(1),
+            "the player waited {gap:?} for a frame"
+        );
         self.check_memory();
         let log = self.server.log();
         assert!(!log.contains("panicked"), "{log}");
@@ -140,7 +158,10 @@ fn random_media_of_a_publisher() {
     let all = Bystanders::start();
     for seed in 1..=30 {
         let mut client = Client::connect(all.rtmp(), "live").expect("the server talks RTMP");
-        assert_eq!(client.publish(&format!("noise{seed}")).expect("an answer"), "NetStream.Publish.Start");
+        assert_eq!(
+            client.publish(&format!("noise{seed}")).expect("an answer"),
+            "NetStream.Publish.Start"
+        );
         for n in 0..60 {
             let bytes = noise(seed * 1000 + n, (n as usize * 7) % 300);
             let kind = [AUDIO, VIDEO, rtmp::DATA, 22, 17][n as usize % 5];
@@ -156,7 +177,9 @@ fn random_media_of_a_publisher() {
 fn an_http_request_at_the_rtmp_port() {
     let all = Bystanders::start();
     let mut stream = TcpStream::connect(all.rtmp()).expect("the server accepts");
-    stream.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").expect("sent");
+    stream
+        .write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        .expect("sent");
     // At once: its first byte is not the version of RTMP.
     until_closed(stream, Duration::from_secs(3));
     all.server.wait_log(&["127.0.0.1"], PATIENCE);
@@ -183,7 +206,10 @@ fn sixteen_megabytes_declared_and_not_sent() {
     for n in 0..100 {
         let mut client = Client::connect(all.rtmp(), "live").expect("the server talks RTMP");
         if n % 2 == 0 {
-            assert_eq!(client.publish(&format!("big{n}")).expect("an answer"), "NetStream.Publish.Start");
+            assert_eq!(
+                client.publish(&format!("big{n}")).expect("an answer"),
+                "NetStream.Publish.Start"
+            );
         }
         let mut head = rtmp::message(6, VIDEO, 1, 0, &[0x17]);
         head[4..7].copy_from_slice(&[0xff, 0xff, 0xff]);
@@ -202,7 +228,10 @@ fn sixteen_megabytes_declared_and_not_sent() {
 fn sixteen_megabytes_on_each_of_many_chunk_streams() {
     let all = Bystanders::start();
     let mut client = Client::connect(all.rtmp(), "live").expect("the server talks RTMP");
-    assert_eq!(client.publish("big").expect("an answer"), "NetStream.Publish.Start");
+    assert_eq!(
+        client.publish("big").expect("an answer"),
+        "NetStream.Publish.Start"
+    );
     let piece = vec![0x55; 65_536];
     'sending: for round in 0..60 {
         for id in 8..63 {
@@ -218,9 +247,14 @@ fn sixteen_megabytes_on_each_of_many_chunk_streams() {
             }
         }
         let grown = all.server.memory_kib().saturating_sub(all.memory);
-        assert!(grown < 48 * 1024, "the process grew by {grown} KiB in round {round}");
+        assert!(
+            grown < 48 * 1024,
+            "the process grew by {grown} KiB in round {round}"
+        );
     }
-    wait_for("the peer is disconnected", PATIENCE, || client.is_closed().then_some(()));
+    wait_for("the peer is disconnected", PATIENCE, || {
+        client.is_closed().then_some(())
+    });
     drop(client);
     all.check();
 }
@@ -232,7 +266,10 @@ fn sixty_five_thousand_chunk_streams() {
     for published in [false, true] {
         let mut client = Client::connect(all.rtmp(), "live").expect("the server talks RTMP");
         if published {
-            assert_eq!(client.publish("wide").expect("an answer"), "NetStream.Publish.Start");
+            assert_eq!(
+                client.publish("wide").expect("an answer"),
+                "NetStream.Publish.Start"
+            );
         }
         // 5.3.1.1: ids 64 to 65,599 have three bytes; the header of a 2-byte message of which one byte comes, in chunks of 1.
         let mut bytes = rtmp::message(2, rtmp::SET_CHUNK_SIZE, 0, 0, &1u32.to_be_bytes());
@@ -268,7 +305,13 @@ fn amf_nested_ten_thousand_deep() {
 #[test]
 fn amf_that_declares_what_never_comes() {
     let all = Bystanders::start();
-    for value in [&[0x0a, 0xff, 0xff, 0xff, 0xff][..], &[0x08, 0xff, 0xff, 0xff, 0xff], &[0x0c, 0xff, 0xff, 0xff, 0xff], &[0x0f, 0xff, 0xff, 0xff, 0xff], &[0x02, 0xff, 0xff]] {
+    for value in [
+        &[0x0a, 0xff, 0xff, 0xff, 0xff][..],
+        &[0x08, 0xff, 0xff, 0xff, 0xff],
+        &[0x0c, 0xff, 0xff, 0xff, 0xff],
+        &[0x0f, 0xff, 0xff, 0xff, 0xff],
+        &[0x02, 0xff, 0xff],
+    ] {
         hostile_amf(&all, value);
         all.check_memory();
     }
@@ -278,17 +321,30 @@ fn amf_that_declares_what_never_comes() {
 /// Sends a value as the argument of a command before and after `connect`, and as metadata of a stream.
 #[track_caller]
 fn hostile_amf(all: &Bystanders, value: &[u8]) {
-    let connect = [amf::encode(&[Amf::Text("connect"), Amf::Number(1.0)]), value.to_vec()].concat();
+    let connect = [
+        amf::encode(&[Amf::Text("connect"), Amf::Number(1.0)]),
+        value.to_vec(),
+    ]
+    .concat();
     let mut first = Client::start(all.rtmp()).expect("the handshake");
     let _ = first.send(3, rtmp::COMMAND, 0, 0, &connect);
     let mut second = Client::connect(all.rtmp(), "live").expect("the server talks RTMP");
     let _ = second.send(3, rtmp::COMMAND, 0, 0, &connect);
     let mut third = Client::connect(all.rtmp(), "live").expect("the server talks RTMP");
-    assert_eq!(third.publish("amf").expect("an answer"), "NetStream.Publish.Start");
-    let metadata = [amf::encode(&[Amf::Text("@setDataFrame"), Amf::Text("onMetaData")]), value.to_vec()].concat();
+    assert_eq!(
+        third.publish("amf").expect("an answer"),
+        "NetStream.Publish.Start"
+    );
+    let metadata = [
+        amf::encode(&[Amf::Text("@setDataFrame"), Amf::Text("onMetaData")]),
+        value.to_vec(),
+    ]
+    .concat();
     let _ = third.media(rtmp::DATA, 0, &metadata);
     // What is not answered by then is waited for by check().
-    wait_for("the first is answered or dropped", PATIENCE, || (first.is_closed() || !first.heard().is_empty()).then_some(()));
+    wait_for("the first is answered or dropped", PATIENCE, || {
+        (first.is_closed() || !first.heard().is_empty()).then_some(())
+    });
 }
 
 /// A request header a byte a second: pingora's own limit is for each read, so a header needs one of its own.
@@ -321,13 +377,19 @@ fn drip(address: SocketAddr, bytes: &[u8]) -> Duration {
         if stream.write_all(&[*byte]).is_err() {
             return begin.elapsed();
         }
-        stream.set_read_timeout(Some(Duration::from_secs(1))).expect("a timeout");
+        stream
+            .set_read_timeout(Some(Duration::from_secs(1)))
+            .expect("a timeout");
         let second = Instant::now();
         match stream.read(&mut [0; 512]) {
             Ok(0) => return begin.elapsed(),
             // An answer such as 408 before the close.
             Ok(_) => {}
-            Err(error) if matches!(error.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut) => {}
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut
+                ) => {}
             Err(_) => return begin.elapsed(),
         }
         std::thread::sleep(Duration::from_secs(1).saturating_sub(second.elapsed()));
@@ -345,8 +407,16 @@ fn silence_at_each_step() {
     let connected = Client::connect(all.rtmp(), "live").expect("the server talks RTMP");
     until_closed(silent, TEN_SECONDS);
     until_closed(greeted, TEN_SECONDS);
-    wait_for("the one that never publishes is dropped", TEN_SECONDS, || connected.is_closed().then_some(()));
-    assert!(begin.elapsed() > Duration::from_secs(5), "not before its time: {:?}", begin.elapsed());
+    wait_for(
+        "the one that never publishes is dropped",
+        TEN_SECONDS,
+        || connected.is_closed().then_some(()),
+    );
+    assert!(
+        begin.elapsed() > Duration::from_secs(5),
+        "not before its time: {:?}",
+        begin.elapsed()
+    );
     all.check();
 }
 
@@ -355,7 +425,10 @@ fn silence_at_each_step() {
 fn many_silent_connections() {
     let all = Bystanders::start();
     let idle: Vec<TcpStream> = (0..300)
-        .map(|n| TcpStream::connect(if n % 2 == 0 { all.rtmp() } else { all.http() }).expect("the server accepts"))
+        .map(|n| {
+            TcpStream::connect(if n % 2 == 0 { all.rtmp() } else { all.http() })
+                .expect("the server accepts")
+        })
         .collect();
     std::thread::sleep(Duration::from_secs(1));
     // A few KB each for buffers.
@@ -370,7 +443,9 @@ fn many_silent_connections() {
 fn an_endless_request_header() {
     let all = Bystanders::start();
     let mut stream = TcpStream::connect(all.http()).expect("the server accepts");
-    stream.write_all(b"GET /live/x.flv HTTP/1.1\r\nHost: localhost\r\n").expect("sent");
+    stream
+        .write_all(b"GET /live/x.flv HTTP/1.1\r\nHost: localhost\r\n")
+        .expect("sent");
     let line = format!("X-{}: {}\r\n", "n".repeat(40), "v".repeat(900));
     let refused = (0..20_000).any(|_| stream.write_all(line.as_bytes()).is_err());
     assert!(refused, "20 MB of header were taken");
@@ -384,7 +459,9 @@ fn a_player_that_talks() {
     let mut response = http::get(all.http(), "/live/x.flv");
     assert!(response.body.next().expect("a body").is_some());
     let mut socket = response.body.socket().try_clone().expect("a second handle");
-    socket.set_write_timeout(Some(Duration::from_secs(2))).expect("a timeout");
+    socket
+        .set_write_timeout(Some(Duration::from_secs(2)))
+        .expect("a timeout");
     let reader = std::thread::spawn(move || while matches!(response.body.next(), Ok(Some(_))) {});
     for _ in 0..200 {
         if socket.write_all(&[b'x'; 65_536]).is_err() {

@@ -20,7 +20,12 @@ vhosts:
 
 /// A stream that ends by itself after three seconds.
 pub fn brief_feed(server: &Server) -> Feed {
-    let feed = Feed::start(server, "live", "x", Plan::of(&fixtures::h264_aac()).for_ms(3000));
+    let feed = Feed::start(
+        server,
+        "live",
+        "x",
+        Plan::of(&fixtures::h264_aac()).for_ms(3000),
+    );
     server.wait_stream("/live/x.flv");
     feed
 }
@@ -39,15 +44,27 @@ pub fn curl_to_the_end(arguments: &[&str], url: &str, ask: &str) -> String {
     let body = folder.path().join("body");
     let head = folder.path().join("head");
     let mut command = curl();
-    command.args(arguments).arg("-o").arg(&body).arg("-D").arg(&head).args(["-w", ask, url]);
+    command
+        .args(arguments)
+        .arg("-o")
+        .arg(&body)
+        .arg("-D")
+        .arg(&head)
+        .args(["-w", ask, url]);
     let told = programs::run(&mut command, PATIENCE).success();
-    let head = std::fs::read_to_string(head).expect("a head").to_lowercase();
+    let head = std::fs::read_to_string(head)
+        .expect("a head")
+        .to_lowercase();
     for line in ["content-type: video/x-flv", "cache-control: no-store"] {
         assert!(head.contains(line), "{line} is not in {head}");
     }
     assert!(!head.contains("content-length"), "{head}");
     let flv = Flv::read(&std::fs::read(body).expect("a body")).expect("whole tags only");
-    assert!(flv.frames(VIDEO).len() > 50, "{} pictures came", flv.frames(VIDEO).len());
+    assert!(
+        flv.frames(VIDEO).len() > 50,
+        "{} pictures came",
+        flv.frames(VIDEO).len()
+    );
     assert!(flv.frames(VIDEO)[0].is_keyframe());
     format!("{told}\n{head}")
 }
@@ -56,7 +73,11 @@ pub fn curl_to_the_end(arguments: &[&str], url: &str, ask: &str) -> String {
 fn http_1_0_is_delimited_by_the_close() {
     let server = Server::start(BRIEF);
     let _feed = brief_feed(&server);
-    let told = curl_to_the_end(&["--http1.0"], &server.http("/live/x.flv"), "%{response_code}");
+    let told = curl_to_the_end(
+        &["--http1.0"],
+        &server.http("/live/x.flv"),
+        "%{response_code}",
+    );
     assert!(told.starts_with("200\n"));
     assert!(!told.contains("transfer-encoding"), "{told}");
 }
@@ -65,7 +86,11 @@ fn http_1_0_is_delimited_by_the_close() {
 fn http_1_1_is_chunked() {
     let server = Server::start(BRIEF);
     let _feed = brief_feed(&server);
-    let told = curl_to_the_end(&["--http1.1"], &server.http("/live/x.flv"), "%{http_version}");
+    let told = curl_to_the_end(
+        &["--http1.1"],
+        &server.http("/live/x.flv"),
+        "%{http_version}",
+    );
     assert!(told.starts_with("1.1\n"), "{told}");
     assert!(told.contains("transfer-encoding: chunked"), "{told}");
 }
@@ -74,16 +99,24 @@ fn http_1_1_is_chunked() {
 fn h2c_by_prior_knowledge() {
     let server = Server::start(BRIEF);
     let _feed = brief_feed(&server);
-    let told = curl_to_the_end(&["--http2-prior-knowledge"], &server.http("/live/x.flv"), "%{http_version}");
+    let told = curl_to_the_end(
+        &["--http2-prior-knowledge"],
+        &server.http("/live/x.flv"),
+        "%{http_version}",
+    );
     assert!(told.starts_with("2\n"), "{told}");
 }
 
 #[test]
 fn h2c_off_leaves_http_1() {
-    let server = Server::start(&format!("http: {{ listen: [\"127.0.0.1:0\"], h2c: off }}{BRIEF}"));
+    let server = Server::start(&format!(
+        "http: {{ listen: [\"127.0.0.1:0\"], h2c: off }}{BRIEF}"
+    ));
     let _feed = brief_feed(&server);
     let mut command = curl();
-    command.args(["--http2-prior-knowledge", "-m", "5", "-o", "/dev/null"]).arg(server.http("/live/x.flv"));
+    command
+        .args(["--http2-prior-knowledge", "-m", "5", "-o", "/dev/null"])
+        .arg(server.http("/live/x.flv"));
     assert!(!programs::run(&mut command, PATIENCE).status.success());
     curl_to_the_end(&["--http1.1"], &server.http("/live/x.flv"), "");
 }
@@ -96,7 +129,11 @@ fn head_has_the_headers_and_no_player() {
     let head = request(server.address("http"), "HEAD", "/live/x.flv", &[]).expect("an answer");
     assert_eq!((play.status, head.status), (200, 200));
     let names = |headers: &[(String, String)]| {
-        let mut all: Vec<(String, String)> = headers.iter().filter(|(name, _)| !matches!(name.as_str(), "date" | "connection")).cloned().collect();
+        let mut all: Vec<(String, String)> = headers
+            .iter()
+            .filter(|(name, _)| !matches!(name.as_str(), "date" | "connection"))
+            .cloned()
+            .collect();
         all.sort();
         all
     };
@@ -113,36 +150,86 @@ fn a_preflight_is_answered() {
         ("Access-Control-Request-Headers", "range"),
         ("Access-Control-Request-Private-Network", "true"),
     ];
-    let answer = request(server.address("http"), "OPTIONS", "/live/x.flv", &headers).expect("an answer");
+    let answer =
+        request(server.address("http"), "OPTIONS", "/live/x.flv", &headers).expect("an answer");
     assert_eq!(answer.status, 204);
-    for name in ["access-control-allow-origin", "access-control-allow-methods", "access-control-max-age", "access-control-allow-headers"] {
-        assert!(answer.header(name).is_some(), "{name} is not in {:?}", answer.headers);
+    for name in [
+        "access-control-allow-origin",
+        "access-control-allow-methods",
+        "access-control-max-age",
+        "access-control-allow-headers",
+    ] {
+        assert!(
+            answer.header(name).is_some(),
+            "{name} is not in {:?}",
+            answer.headers
+        );
     }
-    assert_eq!(answer.header("access-control-allow-private-network"), Some("true"));
+    assert_eq!(
+        answer.header("access-control-allow-private-network"),
+        Some("true")
+    );
 
-    let answer = request(server.address("http"), "OPTIONS", "/live/x.flv", &headers[..2]).expect("an answer");
-    assert_eq!(answer.header("access-control-allow-private-network"), None, "only when asked for");
+    let answer = request(
+        server.address("http"),
+        "OPTIONS",
+        "/live/x.flv",
+        &headers[..2],
+    )
+    .expect("an answer");
+    assert_eq!(
+        answer.header("access-control-allow-private-network"),
+        None,
+        "only when asked for"
+    );
 }
 
 #[test]
 fn an_origin_is_let_in_also_with_errors() {
     let server = Server::start(BRIEF);
     let _feed = endless_feed(&server);
-    for (path, status) in [("/live/x.flv", 200), ("/live/none.flv", 404), ("/live/%zz.flv", 400)] {
-        let answer = request(server.address("http"), "GET", path, &[("Origin", "https://page.example")]).expect("an answer");
+    for (path, status) in [
+        ("/live/x.flv", 200),
+        ("/live/none.flv", 404),
+        ("/live/%zz.flv", 400),
+    ] {
+        let answer = request(
+            server.address("http"),
+            "GET",
+            path,
+            &[("Origin", "https://page.example")],
+        )
+        .expect("an answer");
         assert_eq!(answer.status, status, "{path}");
         let origin = answer.header("access-control-allow-origin");
-        assert!(matches!(origin, Some("*" | "https://page.example")), "{path}: {origin:?}");
-        assert!(answer.header("access-control-expose-headers").is_some(), "{path}");
+        assert!(
+            matches!(origin, Some("*" | "https://page.example")),
+            "{path}: {origin:?}"
+        );
+        assert!(
+            answer.header("access-control-expose-headers").is_some(),
+            "{path}"
+        );
     }
 }
 
 #[test]
 fn crossdomain_off_lets_no_origin_in() {
-    let server = Server::start(&format!("http: {{ listen: [\"127.0.0.1:0\"], crossdomain: off }}{BRIEF}"));
+    let server = Server::start(&format!(
+        "http: {{ listen: [\"127.0.0.1:0\"], crossdomain: off }}{BRIEF}"
+    ));
     let _feed = endless_feed(&server);
-    let answer = request(server.address("http"), "GET", "/live/x.flv", &[("Origin", "https://page.example")]).expect("an answer");
-    assert_eq!((answer.status, answer.header("access-control-allow-origin")), (200, None));
+    let answer = request(
+        server.address("http"),
+        "GET",
+        "/live/x.flv",
+        &[("Origin", "https://page.example")],
+    )
+    .expect("an answer");
+    assert_eq!(
+        (answer.status, answer.header("access-control-allow-origin")),
+        (200, None)
+    );
 }
 
 #[test]
@@ -151,13 +238,23 @@ fn another_method_is_405() {
     let answer = request(server.address("http"), "DELETE", "/live/x.flv", &[]).expect("an answer");
     assert_eq!(answer.status, 405);
     let allow = answer.header("allow").expect("Allow");
-    assert!(["GET", "HEAD", "OPTIONS"].iter().all(|method| allow.contains(method)), "{allow}");
+    assert!(
+        ["GET", "HEAD", "OPTIONS"]
+            .iter()
+            .all(|method| allow.contains(method)),
+        "{allow}"
+    );
 }
 
 #[test]
 fn a_bad_path_is_400() {
     let server = Server::start(BRIEF);
-    for path in ["/live/%zz.flv", "/live/%00.flv", "/live/a%2fb.flv", "/live/..%2f..%2fx.flv"] {
+    for path in [
+        "/live/%zz.flv",
+        "/live/%00.flv",
+        "/live/a%2fb.flv",
+        "/live/..%2f..%2fx.flv",
+    ] {
         let answer = get(server.address("http"), path);
         assert_eq!(answer.status, 400, "{path}");
         assert_eq!(answer.text().lines().count(), 1, "a one-line text body");
@@ -168,7 +265,11 @@ fn a_bad_path_is_400() {
 fn a_bad_query_is_400() {
     let server = Server::start(BRIEF);
     for query in ["vhost=%zz", "vhost=%00"] {
-        assert_eq!(get(server.address("http"), &format!("/live/x.flv?{query}")).status, 400, "{query}");
+        assert_eq!(
+            get(server.address("http"), &format!("/live/x.flv?{query}")).status,
+            400,
+            "{query}"
+        );
     }
 }
 
@@ -189,7 +290,12 @@ fn errors_are_one_line_of_text() {
     for path in ["/live/none.flv", "/nothing/here.txt"] {
         let answer = get(server.address("http"), path);
         assert_eq!(answer.status, 404, "{path}");
-        assert!(answer.header("content-type").is_some_and(|value| value.starts_with("text/plain")), "{path}");
+        assert!(
+            answer
+                .header("content-type")
+                .is_some_and(|value| value.starts_with("text/plain")),
+            "{path}"
+        );
         let text = answer.text();
         assert_eq!(text.lines().count(), 1, "{text:?}");
     }
@@ -200,7 +306,10 @@ fn the_player_page_is_built_in() {
     let server = Server::start(BRIEF);
     let page = get(server.address("http"), "/");
     assert_eq!(page.status, 200);
-    assert!(page.header("content-type").is_some_and(|value| value.starts_with("text/html")));
+    assert!(
+        page.header("content-type")
+            .is_some_and(|value| value.starts_with("text/html"))
+    );
     let html = page.text();
     for (path, kind) in [
         ("player/player.js", "text/javascript"),
@@ -208,10 +317,18 @@ fn the_player_page_is_built_in() {
         ("player/mpegts.js", "text/javascript"),
         ("player/LICENSE", "text/plain"),
     ] {
-        assert!(html.contains(&format!("\"{path}\"")), "the page asks for {path}");
+        assert!(
+            html.contains(&format!("\"{path}\"")),
+            "the page asks for {path}"
+        );
         let answer = get(server.address("http"), &format!("/{path}"));
         assert_eq!(answer.status, 200, "{path}");
-        assert!(answer.header("content-type").is_some_and(|value| value.starts_with(kind)), "{path}");
+        assert!(
+            answer
+                .header("content-type")
+                .is_some_and(|value| value.starts_with(kind)),
+            "{path}"
+        );
         assert!(answer.text().len() > 1000, "{path}");
     }
 }
@@ -222,21 +339,38 @@ fn keep_alive_before_a_play() {
     use std::io::{Read, Write};
     let server = Server::start(BRIEF);
     let _feed = endless_feed(&server);
-    let mut stream = std::net::TcpStream::connect(server.address("http")).expect("the server accepts");
+    let mut stream =
+        std::net::TcpStream::connect(server.address("http")).expect("the server accepts");
     stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
     for _ in 0..3 {
-        stream.write_all(b"HEAD /live/x.flv HTTP/1.1\r\nHost: x\r\n\r\n").expect("sent");
+        stream
+            .write_all(b"HEAD /live/x.flv HTTP/1.1\r\nHost: x\r\n\r\n")
+            .expect("sent");
         let mut answer = Vec::new();
         while !answer.ends_with(b"\r\n\r\n") {
             let mut byte = [0];
-            assert_eq!(stream.read(&mut byte).expect("an answer"), 1, "closed after {:?}", String::from_utf8_lossy(&answer));
+            assert_eq!(
+                stream.read(&mut byte).expect("an answer"),
+                1,
+                "closed after {:?}",
+                String::from_utf8_lossy(&answer)
+            );
             answer.push(byte[0]);
         }
-        assert!(answer.starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(&answer));
+        assert!(
+            answer.starts_with(b"HTTP/1.1 200"),
+            "{}",
+            String::from_utf8_lossy(&answer)
+        );
     }
-    stream.write_all(b"GET /live/x.flv HTTP/1.1\r\nHost: x\r\n\r\n").expect("sent");
+    stream
+        .write_all(b"GET /live/x.flv HTTP/1.1\r\nHost: x\r\n\r\n")
+        .expect("sent");
     let mut response = super::support::http::read_head(stream, false).expect("an answer");
-    assert_eq!((response.status, response.body.framing), (200, Framing::Chunked));
+    assert_eq!(
+        (response.status, response.body.framing),
+        (200, Framing::Chunked)
+    );
     assert!(response.body.next().expect("a body").is_some());
 }
 
@@ -245,7 +379,11 @@ fn a_silent_request_is_dropped_in_time() {
     let server = Server::start(BRIEF);
     let _kept = std::net::TcpStream::connect(server.address("http")).expect("the server accepts");
     server.wait_connections("http", 1);
-    wait_for("the silent connection is closed", Duration::from_secs(16), || (server.connections("http") == 0).then_some(()));
+    wait_for(
+        "the silent connection is closed",
+        Duration::from_secs(16),
+        || (server.connections("http") == 0).then_some(()),
+    );
 }
 
 /// HTTP/1.0 without a Host is on the default vhost.
@@ -253,6 +391,14 @@ fn a_silent_request_is_dropped_in_time() {
 fn a_request_without_host() {
     let server = Server::start(BRIEF);
     let _feed = brief_feed(&server);
-    let response = raw(server.address("http"), b"GET /live/x.flv HTTP/1.0\r\n\r\n", false).expect("an answer");
-    assert_eq!((response.status, response.body.framing), (200, Framing::Close));
+    let response = raw(
+        server.address("http"),
+        b"GET /live/x.flv HTTP/1.0\r\n\r\n",
+        false,
+    )
+    .expect("an answer");
+    assert_eq!(
+        (response.status, response.body.framing),
+        (200, Framing::Close)
+    );
 }

@@ -25,8 +25,11 @@ fn two_hundred_joins_and_leaves_a_second() {
     for _ in 0..50 {
         join_and_leave(address);
     }
-    wait_for("the first round has left", PATIENCE, || (server.connections("http") == 1).then_some(()));
-    let (descriptors, threads, memory) = (server.descriptors(), server.threads(), server.memory_kib());
+    wait_for("the first round has left", PATIENCE, || {
+        (server.connections("http") == 1).then_some(())
+    });
+    let (descriptors, threads, memory) =
+        (server.descriptors(), server.threads(), server.memory_kib());
 
     let joined = AtomicUsize::new(0);
     let begin = Instant::now();
@@ -35,7 +38,8 @@ fn two_hundred_joins_and_leaves_a_second() {
             let joined = &joined;
             scope.spawn(move || {
                 for round in 0..EACH {
-                    let due = RHYTHM * u32::try_from(round).expect("few") + RHYTHM / 4 * u32::try_from(thread).expect("few");
+                    let due = RHYTHM * u32::try_from(round).expect("few")
+                        + RHYTHM / 4 * u32::try_from(thread).expect("few");
                     std::thread::sleep(due.saturating_sub(begin.elapsed()));
                     join_and_leave(address);
                     joined.fetch_add(1, Ordering::Relaxed);
@@ -47,15 +51,29 @@ fn two_hundred_joins_and_leaves_a_second() {
     let took = begin.elapsed();
     assert!(took < Duration::from_secs(20), "2000 joins took {took:?}");
 
-    wait_for("all have left", PATIENCE, || (server.connections("http") == 1).then_some(()));
-    wait_for("all descriptors are closed", PATIENCE, || (server.descriptors() <= descriptors).then_some(()));
-    assert!(server.threads() <= threads, "from {threads} to {} threads", server.threads());
+    wait_for("all have left", PATIENCE, || {
+        (server.connections("http") == 1).then_some(())
+    });
+    wait_for("all descriptors are closed", PATIENCE, || {
+        (server.descriptors() <= descriptors).then_some(())
+    });
+    assert!(
+        server.threads() <= threads,
+        "from {threads} to {} threads",
+        server.threads()
+    );
     let grown = server.memory_kib().saturating_sub(memory);
-    assert!(grown < 8 * 1024, "2000 players left {grown} KiB behind, of {memory}");
+    assert!(
+        grown < 8 * 1024,
+        "2000 players left {grown} KiB behind, of {memory}"
+    );
 
     let flv = steady.wait_more(25, PATIENCE);
     let all = feed.sent();
-    let sent: Vec<&Tag> = all.iter().filter(|tag| tag.kind == VIDEO && tag.is_coded()).collect();
+    let sent: Vec<&Tag> = all
+        .iter()
+        .filter(|tag| tag.kind == VIDEO && tag.is_coded())
+        .collect();
     assert_run_of(&flv.frames(VIDEO), &sent);
     // The stream and its log go when their last user has gone.
     drop(steady);
@@ -67,7 +85,11 @@ fn join_and_leave(address: std::net::SocketAddr) {
     let mut response = http::get(address, "/live/x.flv");
     assert_eq!(response.status, 200);
     let piece = response.body.next().expect("a body").expect("the stream");
-    assert!(piece.starts_with(b"FLV\x01"), "{:02x?}", &piece[..4.min(piece.len())]);
+    assert!(
+        piece.starts_with(b"FLV\x01"),
+        "{:02x?}",
+        &piece[..4.min(piece.len())]
+    );
 }
 
 /// Many players at once all get the same bytes.
@@ -75,14 +97,21 @@ fn join_and_leave(address: std::net::SocketAddr) {
 fn two_hundred_players_at_once() {
     let server = Server::start("");
     let feed = Feed::start(&server, "live", "x", Plan::of(&fixtures::h264_aac()));
-    let players: Vec<Player> = (0..200).map(|_| Player::open(&server, "/live/x.flv")).collect();
+    let players: Vec<Player> = (0..200)
+        .map(|_| Player::open(&server, "/live/x.flv"))
+        .collect();
     for player in &players {
-        player.wait("five seconds", Duration::from_secs(30), |flv| flv.frames(VIDEO).len() > 125);
+        player.wait("five seconds", Duration::from_secs(30), |flv| {
+            flv.frames(VIDEO).len() > 125
+        });
     }
     for player in &players {
         let flv = player.flv();
         let all = feed.sent();
-        let sent: Vec<&Tag> = all.iter().filter(|tag| tag.kind == VIDEO && tag.is_coded()).collect();
+        let sent: Vec<&Tag> = all
+            .iter()
+            .filter(|tag| tag.kind == VIDEO && tag.is_coded())
+            .collect();
         assert_run_of(&flv.frames(VIDEO), &sent);
     }
 }
@@ -90,20 +119,32 @@ fn two_hundred_players_at_once() {
 /// Streams that come and go leave nothing behind either.
 #[test]
 fn publishers_that_come_and_go() {
-    let server = Server::start("vhosts:\n  __defaultVhost__:\n    publish: { republish_wait: 100ms }\n");
+    let server =
+        Server::start("vhosts:\n  __defaultVhost__:\n    publish: { republish_wait: 100ms }\n");
     let plan = Plan::of(&fixtures::h264_aac());
     let round = |n: usize| {
-        let feeds: Vec<Feed> = (0..20).map(|k| Feed::start(&server, "live", &format!("s{n}-{k}"), plan.clone())).collect();
-        wait_for("all publish", PATIENCE, || feeds.iter().all(|feed| feed.sent().len() > 3).then_some(()));
+        let feeds: Vec<Feed> = (0..20)
+            .map(|k| Feed::start(&server, "live", &format!("s{n}-{k}"), plan.clone()))
+            .collect();
+        wait_for("all publish", PATIENCE, || {
+            feeds.iter().all(|feed| feed.sent().len() > 3).then_some(())
+        });
         feeds.into_iter().for_each(|feed| drop(feed.finish()));
-        wait_for("all have left", PATIENCE, || (server.connections("rtmp") == 0).then_some(()));
+        wait_for("all have left", PATIENCE, || {
+            (server.connections("rtmp") == 0).then_some(())
+        });
     };
     round(0);
     let (descriptors, memory) = (server.descriptors(), server.memory_kib());
     for n in 1..6 {
         round(n);
     }
-    wait_for("all descriptors are closed", PATIENCE, || (server.descriptors() <= descriptors).then_some(()));
+    wait_for("all descriptors are closed", PATIENCE, || {
+        (server.descriptors() <= descriptors).then_some(())
+    });
     let grown = server.memory_kib().saturating_sub(memory);
-    assert!(grown < 6 * 1024, "100 streams left {grown} KiB behind, of {memory}");
+    assert!(
+        grown < 6 * 1024,
+        "100 streams left {grown} KiB behind, of {memory}"
+    );
 }

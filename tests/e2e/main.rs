@@ -10,6 +10,7 @@ mod http;
 mod hub;
 mod layers;
 mod load;
+mod post;
 mod publish;
 mod reconnect;
 mod shutdown;

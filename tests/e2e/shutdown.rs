@@ -13,15 +13,28 @@ use super::support::{PATIENCE, amf, fixtures, http, wait_for};
 #[test]
 fn sigterm_with_players_and_publishers() {
     let mut server = Server::start_with("", "grace_period_seconds: 5\n", &[], &[]);
-    let ffmpeg = programs::publish_loop(FFMPEG_DEBIAN, &fixtures::h264_aac(), &server.rtmp("live/real"));
+    let ffmpeg = programs::publish_loop(
+        FFMPEG_DEBIAN,
+        &fixtures::h264_aac(),
+        &server.rtmp("live/real"),
+    );
     let _feed = Feed::start(&server, "live", "x", Plan::of(&fixtures::h264_aac()));
-    let mut publisher = Client::connect(server.address("rtmp"), "live").expect("the server talks RTMP");
-    assert_eq!(publisher.publish("quiet").expect("an answer"), "NetStream.Publish.Start");
-    let players = [Player::open(&server, "/live/x.flv"), Player::open(&server, "/live/real.flv")];
+    let mut publisher =
+        Client::connect(server.address("rtmp"), "live").expect("the server talks RTMP");
+    assert_eq!(
+        publisher.publish("quiet").expect("an answer"),
+        "NetStream.Publish.Start"
+    );
+    let players = [
+        Player::open(&server, "/live/x.flv"),
+        Player::open(&server, "/live/real.flv"),
+    ];
     let folder = tempfile::tempdir().expect("a temporary folder");
     let body = folder.path().join("body");
     let mut h2 = curl();
-    h2.args(["--http2-prior-knowledge", "-o"]).arg(&body).arg(server.http("/live/x.flv"));
+    h2.args(["--http2-prior-knowledge", "-o"])
+        .arg(&body)
+        .arg(server.http("/live/x.flv"));
     let h2 = Job::start(&mut h2);
     let waiting = Player::open(&server, "/live/never.flv");
     for player in &players {
@@ -37,10 +50,24 @@ fn sigterm_with_players_and_publishers() {
     }
     // By HTTP/2, curl exits with 0 only after END_STREAM.
     h2.finish(Duration::from_secs(5)).success();
-    assert!(Flv::read(&std::fs::read(&body).expect("a body")).expect("whole tags only").frames(VIDEO).len() > 10);
-    wait_for("the publisher is disconnected", Duration::from_secs(5), || publisher.is_closed().then_some(()));
+    assert!(
+        Flv::read(&std::fs::read(&body).expect("a body"))
+            .expect("whole tags only")
+            .frames(VIDEO)
+            .len()
+            > 10
+    );
+    wait_for(
+        "the publisher is disconnected",
+        Duration::from_secs(5),
+        || publisher.is_closed().then_some(()),
+    );
     let told = publisher.heard().iter().any(|message| {
-        message.kind == super::support::rtmp::COMMAND && matches!(amf::command_name(&message.body).as_deref(), Some("onStatus" | "close"))
+        message.kind == super::support::rtmp::COMMAND
+            && matches!(
+                amf::command_name(&message.body).as_deref(),
+                Some("onStatus" | "close")
+            )
     });
     assert!(told, "the publisher was told why: {:?}", publisher.heard());
     ffmpeg.finish(Duration::from_secs(5));
@@ -49,7 +76,10 @@ fn sigterm_with_players_and_publishers() {
     let status = server.wait_exit(Duration::from_secs(8));
     let took = begin.elapsed();
     assert_eq!(status.code(), Some(0));
-    assert!(took < Duration::from_secs(7), "it took {took:?}, with a grace period of 5 s");
+    assert!(
+        took < Duration::from_secs(7),
+        "it took {took:?}, with a grace period of 5 s"
+    );
 }
 
 /// Nobody is connected, so there is nobody to wait for.
@@ -60,7 +90,11 @@ fn sigterm_of_an_idle_server() {
     let begin = Instant::now();
     server.signal(libc::SIGTERM);
     assert_eq!(server.wait_exit(Duration::from_secs(30)).code(), Some(0));
-    assert!(begin.elapsed() < Duration::from_secs(8), "it took {:?}", begin.elapsed());
+    assert!(
+        begin.elapsed() < Duration::from_secs(8),
+        "it took {:?}",
+        begin.elapsed()
+    );
 }
 
 #[test]
@@ -80,6 +114,8 @@ fn no_newcomers_after_sigterm() {
     let address = server.address("http");
     http::get(address, "/");
     server.signal(libc::SIGTERM);
-    wait_for("the listener is closed", Duration::from_secs(6), || std::net::TcpStream::connect(address).is_err().then_some(()));
+    wait_for("the listener is closed", Duration::from_secs(6), || {
+        std::net::TcpStream::connect(address).is_err().then_some(())
+    });
     server.wait_exit(Duration::from_secs(10));
 }

@@ -23,7 +23,9 @@ fn heavy() -> Plan {
 }
 
 fn server(stall: &str) -> Server {
-    Server::start(&format!("limits: {{ player_stall: {stall} }}\nvhosts:\n  __defaultVhost__:\n    play: {{ queue_length: 5s }}\n"))
+    Server::start(&format!(
+        "limits: {{ player_stall: {stall} }}\nvhosts:\n  __defaultVhost__:\n    play: {{ queue_length: 5s }}\n"
+    ))
 }
 
 /// One that sleeps for 20 s beside one that does not.
@@ -55,22 +57,49 @@ fn a_player_that_stops_reading_for_twenty_seconds() {
     let flv = steady.flv();
     let all = feed.sent();
     for kind in [VIDEO, AUDIO] {
-        let sent: Vec<&Tag> = all.iter().filter(|tag| tag.kind == kind && tag.is_coded()).collect();
+        let sent: Vec<&Tag> = all
+            .iter()
+            .filter(|tag| tag.kind == kind && tag.is_coded())
+            .collect();
         assert_run_of(&flv.frames(kind), &sent);
     }
-    let arrivals: Vec<Instant> = (from..flv.tags.len()).filter_map(|tag| steady.arrival(tag)).collect();
-    let gap = arrivals.windows(2).map(|pair| pair[1] - pair[0]).max().expect("frames came");
-    assert!(gap < Duration::from_secs(1), "the steady player waited {gap:?} for a frame");
+    let arrivals: Vec<Instant> = (from..flv.tags.len())
+        .filter_map(|tag| steady.arrival(tag))
+        .collect();
+    let gap = arrivals
+        .windows(2)
+        .map(|pair| pair[1] - pair[0])
+        .max()
+        .expect("frames came");
+    assert!(
+        gap < Duration::from_secs(1),
+        "the steady player waited {gap:?} for a frame"
+    );
 
     // Awake again, the sleeper goes on from a keyframe near the live edge.
     sleepy.resume();
     let newest = flv.frames(VIDEO).last().expect("frames").dts;
-    let flv = sleepy.wait("the live edge", PATIENCE, |flv| flv.frames(VIDEO).last().is_some_and(|tag| tag.dts > newest + 1000));
+    let flv = sleepy.wait("the live edge", PATIENCE, |flv| {
+        flv.frames(VIDEO)
+            .last()
+            .is_some_and(|tag| tag.dts > newest + 1000)
+    });
     let frames = flv.frames(VIDEO);
-    let leaps: Vec<_> = frames.windows(2).filter(|pair| pair[1].dts - pair[0].dts > 250).collect();
-    assert!(!leaps.is_empty(), "20 s are more than queue_length, so something was skipped");
+    let leaps: Vec<_> = frames
+        .windows(2)
+        .filter(|pair| pair[1].dts - pair[0].dts > 250)
+        .collect();
+    assert!(
+        !leaps.is_empty(),
+        "20 s are more than queue_length, so something was skipped"
+    );
     for pair in leaps {
-        assert!(pair[1].is_keyframe(), "a skip ends at a keyframe: {:?} then {:?}", pair[0], pair[1]);
+        assert!(
+            pair[1].is_keyframe(),
+            "a skip ends at a keyframe: {:?} then {:?}",
+            pair[0],
+            pair[1]
+        );
     }
     for kind in [VIDEO, AUDIO] {
         assert_continuous(&flv.frames(kind), 30_000);
@@ -88,11 +117,18 @@ fn a_player_that_never_reads_is_ended() {
     dead.pause();
     server.wait_connections("http", 2);
     // Its buffers take a few seconds to fill.
-    wait_for("the dead player's connection is closed", Duration::from_secs(20), || (server.connections("http") == 1).then_some(()));
+    wait_for(
+        "the dead player's connection is closed",
+        Duration::from_secs(20),
+        || (server.connections("http") == 1).then_some(()),
+    );
     server.wait_log(&["stalled"], PATIENCE);
     let flv = steady.wait_more(50, PATIENCE);
     let all = feed.sent();
-    let sent: Vec<&Tag> = all.iter().filter(|tag| tag.kind == VIDEO && tag.is_coded()).collect();
+    let sent: Vec<&Tag> = all
+        .iter()
+        .filter(|tag| tag.kind == VIDEO && tag.is_coded())
+        .collect();
     assert_run_of(&flv.frames(VIDEO), &sent);
 }
 
@@ -106,11 +142,23 @@ fn a_short_sleep_costs_nothing() {
     player.pause();
     std::thread::sleep(Duration::from_secs(3));
     player.resume();
-    let newest = feed.sent().iter().rfind(|tag| tag.kind == VIDEO).expect("pictures were sent").dts;
-    let flv = player.wait("the live edge", PATIENCE, |flv| flv.frames(VIDEO).last().is_some_and(|tag| tag.dts > newest + 500));
+    let newest = feed
+        .sent()
+        .iter()
+        .rfind(|tag| tag.kind == VIDEO)
+        .expect("pictures were sent")
+        .dts;
+    let flv = player.wait("the live edge", PATIENCE, |flv| {
+        flv.frames(VIDEO)
+            .last()
+            .is_some_and(|tag| tag.dts > newest + 500)
+    });
     let all = feed.sent();
     for kind in [VIDEO, AUDIO] {
-        let sent: Vec<&Tag> = all.iter().filter(|tag| tag.kind == kind && tag.is_coded()).collect();
+        let sent: Vec<&Tag> = all
+            .iter()
+            .filter(|tag| tag.kind == kind && tag.is_coded())
+            .collect();
         assert_run_of(&flv.frames(kind), &sent);
     }
 }
@@ -125,29 +173,59 @@ fn a_slow_player_by_http_2() {
     steady.wait("a second", PATIENCE, |flv| flv.frames(VIDEO).len() > 25);
     let mut command = curl();
     // A fifth of the stream's rate.
-    command.args(["--http2-prior-knowledge", "--limit-rate", "100k", "-m", "15", "-o", "/dev/null"]).arg(server.http("/live/x.flv"));
+    command
+        .args([
+            "--http2-prior-knowledge",
+            "--limit-rate",
+            "100k",
+            "-m",
+            "15",
+            "-o",
+            "/dev/null",
+        ])
+        .arg(server.http("/live/x.flv"));
     let _slow = Job::start(&mut command);
     server.wait_connections("http", 2);
     let memory = server.memory_kib();
     let from = steady.tag_count();
-    let flv = steady.wait("ten more seconds", Duration::from_secs(30), |flv| flv.tags.len() > from + 700);
-    assert!(server.memory_kib().saturating_sub(memory) < 8 * 1024, "from {memory} to {} KiB", server.memory_kib());
+    let flv = steady.wait("ten more seconds", Duration::from_secs(30), |flv| {
+        flv.tags.len() > from + 700
+    });
+    assert!(
+        server.memory_kib().saturating_sub(memory) < 8 * 1024,
+        "from {memory} to {} KiB",
+        server.memory_kib()
+    );
     let all = feed.sent();
-    let sent: Vec<&Tag> = all.iter().filter(|tag| tag.kind == VIDEO && tag.is_coded()).collect();
+    let sent: Vec<&Tag> = all
+        .iter()
+        .filter(|tag| tag.kind == VIDEO && tag.is_coded())
+        .collect();
     assert_run_of(&flv.frames(VIDEO), &sent);
 }
 
 /// A player that went away without a word is noticed though nothing is written to it.
 #[test]
 fn a_player_that_leaves_a_quiet_stream_is_noticed() {
-    let server = Server::start("vhosts:\n  __defaultVhost__:\n    publish: { normal_timeout: 60s, republish_wait: 60s }\n    play: { wait: 60s }\n");
-    let feed = Feed::start(&server, "live", "x", Plan::of(&fixtures::h264_aac()).for_ms(1000));
+    let server = Server::start(
+        "vhosts:\n  __defaultVhost__:\n    publish: { normal_timeout: 60s, republish_wait: 60s }\n    play: { wait: 60s }\n",
+    );
+    let feed = Feed::start(
+        &server,
+        "live",
+        "x",
+        Plan::of(&fixtures::h264_aac()).for_ms(1000),
+    );
     let playing = Player::open(&server, "/live/x.flv");
     playing.wait("frames", PATIENCE, |flv| flv.frames(VIDEO).len() > 5);
     let waiting = Player::open(&server, "/live/never.flv");
     server.wait_connections("http", 2);
     let descriptors = server.descriptors();
     drop((playing, waiting));
-    wait_for("both are noticed within ten seconds", Duration::from_secs(12), || (server.descriptors() <= descriptors - 2).then_some(()));
+    wait_for(
+        "both are noticed within ten seconds",
+        Duration::from_secs(12),
+        || (server.descriptors() <= descriptors - 2).then_some(()),
+    );
     drop(feed);
 }

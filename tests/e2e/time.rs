@@ -10,7 +10,9 @@ use super::support::server::Server;
 use super::support::{PATIENCE, fixtures};
 
 fn server(play: &str) -> Server {
-    Server::start(&format!("vhosts:\n  __defaultVhost__:\n    play: {{ wait: 20s, {play} }}\n"))
+    Server::start(&format!(
+        "vhosts:\n  __defaultVhost__:\n    play: {{ wait: 20s, {play} }}\n"
+    ))
 }
 
 /// Plays a stream whose timestamps begin two seconds before a limit, and checks that each step between frames came out as it
@@ -20,19 +22,35 @@ fn check_across(limit: u64, play: &str) {
     let server = server(play);
     let early = Player::open(&server, "/live/x.flv");
     server.wait_connections("http", 1);
-    let feed = Feed::start(&server, "live", "x", Plan::of(&fixtures::h264_aac()).starting_at(limit - 2000));
-    early.wait("four seconds", PATIENCE, |flv| flv.frames(VIDEO).len() > 100);
+    let feed = Feed::start(
+        &server,
+        "live",
+        "x",
+        Plan::of(&fixtures::h264_aac()).starting_at(limit - 2000),
+    );
+    early.wait("four seconds", PATIENCE, |flv| {
+        flv.frames(VIDEO).len() > 100
+    });
     let late = Player::open(&server, "/live/x.flv");
-    late.wait("another second", PATIENCE, |flv| flv.frames(VIDEO).len() > 50);
+    late.wait("another second", PATIENCE, |flv| {
+        flv.frames(VIDEO).len() > 50
+    });
     let (early, late) = (early.flv(), late.flv());
     let sent = feed.sent();
     for flv in [&early, &late] {
         for kind in [VIDEO, AUDIO] {
             let came = flv.frames(kind);
-            let sent: Vec<&Tag> = sent.iter().filter(|tag| tag.kind == kind && tag.is_coded()).collect();
+            let sent: Vec<&Tag> = sent
+                .iter()
+                .filter(|tag| tag.kind == kind && tag.is_coded())
+                .collect();
             let (skipped, _) = assert_run_of(&came, &sent);
             for (at, (came, sent)) in came.windows(2).zip(sent[skipped..].windows(2)).enumerate() {
-                assert_eq!(came[1].dts.wrapping_sub(came[0].dts), sent[1].dts.wrapping_sub(sent[0].dts), "step {at} of kind {kind}");
+                assert_eq!(
+                    came[1].dts.wrapping_sub(came[0].dts),
+                    sent[1].dts.wrapping_sub(sent[0].dts),
+                    "step {at} of kind {kind}"
+                );
             }
         }
     }
@@ -66,33 +84,64 @@ fn passed_through(play: &str, dts: &[u32]) -> Vec<u32> {
     let server = server(play);
     let player = Player::open(&server, "/live/x.flv");
     server.wait_connections("http", 1);
-    let mut client = Client::connect(server.address("rtmp"), "live").expect("the server talks RTMP");
-    assert_eq!(client.publish("x").expect("an answer"), "NetStream.Publish.Start");
-    let flv = Flv::read(&std::fs::read(fixtures::h264()).expect("a fixture")).expect("a good fixture");
-    for tag in flv.tags.iter().filter(|tag| tag.is_header() || tag.kind == SCRIPT) {
-        client.media(tag.kind, dts[0], &tag.body).expect("the server takes it");
+    let mut client =
+        Client::connect(server.address("rtmp"), "live").expect("the server talks RTMP");
+    assert_eq!(
+        client.publish("x").expect("an answer"),
+        "NetStream.Publish.Start"
+    );
+    let flv =
+        Flv::read(&std::fs::read(fixtures::h264()).expect("a fixture")).expect("a good fixture");
+    for tag in flv
+        .tags
+        .iter()
+        .filter(|tag| tag.is_header() || tag.kind == SCRIPT)
+    {
+        client
+            .media(tag.kind, dts[0], &tag.body)
+            .expect("the server takes it");
     }
-    let key = flv.tags.iter().find(|tag| tag.is_keyframe()).expect("a keyframe");
+    let key = flv
+        .tags
+        .iter()
+        .find(|tag| tag.is_keyframe())
+        .expect("a keyframe");
     // A player begins at the newest keyframe, and all of these are: it has to be there before the second.
-    client.media(VIDEO, dts[0], &key.body).expect("the server takes it");
-    player.wait("the first frame", PATIENCE, |flv| !flv.frames(VIDEO).is_empty());
+    client
+        .media(VIDEO, dts[0], &key.body)
+        .expect("the server takes it");
+    player.wait("the first frame", PATIENCE, |flv| {
+        !flv.frames(VIDEO).is_empty()
+    });
     for &dts in &dts[1..] {
-        client.media(VIDEO, dts, &key.body).expect("the server takes it");
+        client
+            .media(VIDEO, dts, &key.body)
+            .expect("the server takes it");
     }
-    let flv = player.wait("all frames", PATIENCE, |flv| flv.frames(VIDEO).len() >= dts.len());
+    let flv = player.wait("all frames", PATIENCE, |flv| {
+        flv.frames(VIDEO).len() >= dts.len()
+    });
     flv.frames(VIDEO).iter().map(|tag| tag.dts).collect()
 }
 
 fn steps(dts: &[u32]) -> Vec<i64> {
-    dts.windows(2).map(|pair| i64::from(pair[1]) - i64::from(pair[0])).collect()
+    dts.windows(2)
+        .map(|pair| i64::from(pair[1]) - i64::from(pair[0]))
+        .collect()
 }
 
 /// An encoder that sets its clock forward or back does not move the stream's.
 #[test]
 fn jumps_are_corrected() {
-    let came = passed_through("time_jitter: full", &[1000, 1040, 1080, 61_080, 61_120, 5, 45, 85]);
+    let came = passed_through(
+        "time_jitter: full",
+        &[1000, 1040, 1080, 61_080, 61_120, 5, 45, 85],
+    );
     let steps = steps(&came);
-    assert!(steps.iter().all(|step| (0..=250).contains(step)), "steps {steps:?} of {came:?}");
+    assert!(
+        steps.iter().all(|step| (0..=250).contains(step)),
+        "steps {steps:?} of {came:?}"
+    );
     for at in [0, 1, 3, 5, 6] {
         assert_eq!(steps[at], 40, "a step without a jump stays: {steps:?}");
     }
@@ -114,14 +163,27 @@ fn jitter_zero_begins_at_zero() {
 #[test]
 fn start_time_zero_rebases_each_player() {
     let server = server("start_time: zero");
-    let _feed = Feed::start(&server, "live", "x", Plan::of(&fixtures::h264_aac()).starting_at(1_000_000));
+    let _feed = Feed::start(
+        &server,
+        "live",
+        "x",
+        Plan::of(&fixtures::h264_aac()).starting_at(1_000_000),
+    );
     let early = Player::open(&server, "/live/x.flv");
-    early.wait("three seconds", PATIENCE, |flv| flv.frames(VIDEO).len() > 75);
+    early.wait("three seconds", PATIENCE, |flv| {
+        flv.frames(VIDEO).len() > 75
+    });
     let late = Player::open(&server, "/live/x.flv");
     late.wait("two seconds", PATIENCE, |flv| flv.frames(VIDEO).len() > 50);
     for player in [&early, &late] {
         let flv = player.flv();
-        let first = flv.tags.iter().filter(|tag| tag.is_coded()).map(|tag| tag.dts).min().expect("frames");
+        let first = flv
+            .tags
+            .iter()
+            .filter(|tag| tag.is_coded())
+            .map(|tag| tag.dts)
+            .min()
+            .expect("frames");
         assert!(first <= 40, "began at {first}");
         for kind in [VIDEO, AUDIO] {
             assert_continuous(&flv.frames(kind), 250);
@@ -137,13 +199,24 @@ fn merged_writes_lose_nothing() {
     let player = Player::open(&server, "/live/x.flv");
     player.wait("a second", PATIENCE, |flv| flv.frames(VIDEO).len() > 25);
     let from = player.tag_count();
-    let flv = player.wait("four seconds", Duration::from_secs(30), |flv| flv.frames(VIDEO).len() > 125);
+    let flv = player.wait("four seconds", Duration::from_secs(30), |flv| {
+        flv.frames(VIDEO).len() > 125
+    });
     let all = feed.sent();
     for kind in [VIDEO, AUDIO] {
-        let sent: Vec<&Tag> = all.iter().filter(|tag| tag.kind == kind && tag.is_coded()).collect();
+        let sent: Vec<&Tag> = all
+            .iter()
+            .filter(|tag| tag.kind == kind && tag.is_coded())
+            .collect();
         assert_run_of(&flv.frames(kind), &sent);
     }
-    let mut arrivals: Vec<_> = (from..flv.tags.len()).filter_map(|tag| player.arrival(tag)).collect();
+    let mut arrivals: Vec<_> = (from..flv.tags.len())
+        .filter_map(|tag| player.arrival(tag))
+        .collect();
     arrivals.dedup_by(|b, a| *b - *a < Duration::from_millis(20));
-    assert!((5..=30).contains(&arrivals.len()), "{} writes in four seconds", arrivals.len());
+    assert!(
+        (5..=30).contains(&arrivals.len()),
+        "{} writes in four seconds",
+        arrivals.len()
+    );
 }

@@ -25,7 +25,12 @@ fn start(more: &str) -> Tls {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let a = certs::make(folder.path(), "a.example");
     let b = certs::make(folder.path(), "b.example");
-    let entry = |c: &Certificate, name: &str| format!("{{ cert: {:?}, key: {:?}, names: [{name}] }}", c.cert, c.key);
+    let entry = |c: &Certificate, name: &str| {
+        format!(
+            "{{ cert: {:?}, key: {:?}, names: [{name}] }}",
+            c.cert, c.key
+        )
+    };
     let live = format!(
         "https:\n  listen: [\"127.0.0.1:0\"]\n  certs:\n    - {}\n    - {}\n{more}\nrtmp:\n  listen: [\"127.0.0.1:0\"]\n  tls: {{ listen: [\"127.0.0.1:0\"], cert: {:?}, key: {:?} }}{BRIEF}",
         entry(&a, "a.example"),
@@ -33,7 +38,12 @@ fn start(more: &str) -> Tls {
         a.cert,
         a.key,
     );
-    Tls { server: Server::start(&live), folder, a, b }
+    Tls {
+        server: Server::start(&live),
+        folder,
+        a,
+        b,
+    }
 }
 
 impl Tls {
@@ -45,16 +55,34 @@ impl Tls {
         let trusted = trusted.to_str().expect("a path in UTF-8");
         let mut all = vec!["--cacert", trusted, "--connect-to", &to];
         all.extend_from_slice(arguments);
-        curl_to_the_end(&all, &format!("https://{name}/live/x.flv"), "%{http_version}")
+        curl_to_the_end(
+            &all,
+            &format!("https://{name}/live/x.flv"),
+            "%{http_version}",
+        )
     }
 
     /// What a TLS client is shown that asks for a name: the subject's common name.
     fn subject(&self, name: &str) -> String {
         let mut command = Command::new("openssl");
-        command.args(["s_client", "-connect", &self.server.address("https").to_string(), "-servername", name]);
+        command.args([
+            "s_client",
+            "-connect",
+            &self.server.address("https").to_string(),
+            "-servername",
+            name,
+        ]);
         let shown = programs::run(&mut command, PATIENCE).success();
-        let subject = shown.lines().find_map(|line| line.strip_prefix("subject=")).unwrap_or_default();
-        subject.rsplit('=').next().unwrap_or_default().trim().to_owned()
+        let subject = shown
+            .lines()
+            .find_map(|line| line.strip_prefix("subject="))
+            .unwrap_or_default();
+        subject
+            .rsplit('=')
+            .next()
+            .unwrap_or_default()
+            .trim()
+            .to_owned()
     }
 }
 
@@ -75,14 +103,30 @@ fn h2_plays_side_by_side() {
     command.args(["-k", "--http2", "--parallel", "--parallel-max", "8"]);
     for n in 0..8 {
         let url = format!("https://{}/live/x.flv", tls.server.address("https"));
-        command.arg("-o").arg(tls.folder.path().join(n.to_string())).arg(url);
+        command
+            .arg("-o")
+            .arg(tls.folder.path().join(n.to_string()))
+            .arg(url);
     }
     command.args(["-w", "connects %{num_connects}\n"]);
     let told = programs::run(&mut command, PATIENCE).success();
-    assert_eq!(told.lines().filter(|line| line.ends_with("connects 1")).count(), 1, "{told}");
-    assert_eq!(told.lines().filter(|line| line.ends_with("connects 0")).count(), 7, "{told}");
+    assert_eq!(
+        told.lines()
+            .filter(|line| line.ends_with("connects 1"))
+            .count(),
+        1,
+        "{told}"
+    );
+    assert_eq!(
+        told.lines()
+            .filter(|line| line.ends_with("connects 0"))
+            .count(),
+        7,
+        "{told}"
+    );
     for n in 0..8 {
-        let flv = Flv::read(&std::fs::read(tls.folder.path().join(n.to_string())).expect("a body")).expect("whole tags only");
+        let flv = Flv::read(&std::fs::read(tls.folder.path().join(n.to_string())).expect("a body"))
+            .expect("whole tags only");
         assert!(flv.frames(VIDEO).len() > 50);
     }
 }
@@ -124,7 +168,11 @@ fn certificates_by_name() {
     let tls = start("");
     assert_eq!(tls.subject("a.example"), "a.example");
     assert_eq!(tls.subject("b.example"), "b.example");
-    assert_eq!(tls.subject("other.example"), "a.example", "the first is the default");
+    assert_eq!(
+        tls.subject("other.example"),
+        "a.example",
+        "the first is the default"
+    );
     let _feed = brief_feed(&tls.server);
     tls.curl("b.example", &tls.b.cert, &["--http2"]);
 }
@@ -139,9 +187,15 @@ fn certificates_are_reloaded_on_sighup() {
     let renewed = certs::make(tls.folder.path(), "renewed.example");
     std::fs::copy(&renewed.key, &tls.b.key).expect("the key is replaced");
     std::fs::copy(&renewed.cert, &tls.b.cert).expect("the certificate is replaced");
-    assert_eq!(tls.subject("b.example"), "b.example", "not before it is told");
+    assert_eq!(
+        tls.subject("b.example"),
+        "b.example",
+        "not before it is told"
+    );
     tls.server.signal(libc::SIGHUP);
-    wait_for("the renewed certificate is shown", PATIENCE, || (tls.subject("b.example") == "renewed.example").then_some(()));
+    wait_for("the renewed certificate is shown", PATIENCE, || {
+        (tls.subject("b.example") == "renewed.example").then_some(())
+    });
 
     // A broken file keeps the old one.
     std::fs::write(&tls.b.cert, "no certificate").expect("the certificate is spoilt");
@@ -158,7 +212,9 @@ fn rtmps_by_ffmpeg() {
         let tls = start("");
         let url = format!("rtmps://{}/live/x", tls.server.address("rtmps"));
         let mut command = Command::new(ffmpeg);
-        command.args(["-hide_banner", "-loglevel", "warning", "-re", "-i"]).arg(fixtures::h264_aac());
+        command
+            .args(["-hide_banner", "-loglevel", "warning", "-re", "-i"])
+            .arg(fixtures::h264_aac());
         // A self-signed certificate; some builds of ffmpeg verify by default, and all know this option.
         command.args(["-c", "copy", "-f", "flv", "-tls_verify", "0", &url]);
         let _job = Job::start(&mut command);
@@ -176,9 +232,12 @@ fn plain_text_at_the_tls_ports() {
     use std::io::{Read, Write};
     let tls = start("");
     for kind in ["https", "rtmps"] {
-        let mut stream = std::net::TcpStream::connect(tls.server.address(kind)).expect("the server accepts");
+        let mut stream =
+            std::net::TcpStream::connect(tls.server.address(kind)).expect("the server accepts");
         stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
-        stream.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").expect("sent");
+        stream
+            .write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+            .expect("sent");
         let mut answer = Vec::new();
         let _ = stream.read_to_end(&mut answer);
         assert!(!answer.starts_with(b"HTTP/"), "{kind}");

@@ -23,13 +23,21 @@ vhosts:
 ";
 
 fn feed(server: &Server, tc_host: &str, app: &str) -> Feed {
-    let feed = Feed::start_as(server.address("rtmp"), app, &format!("rtmp://{tc_host}/{app}"), "x", Plan::of(&fixtures::h264_aac()));
+    let feed = Feed::start_as(
+        server.address("rtmp"),
+        app,
+        &format!("rtmp://{tc_host}/{app}"),
+        "x",
+        Plan::of(&fixtures::h264_aac()),
+    );
     server.wait_log(&["stream ready"], PATIENCE);
     feed
 }
 
 fn status(server: &Server, host: &str, path: &str) -> u16 {
-    http::request(server.address("http"), "HEAD", path, &[("Host", host)]).expect("an answer").status
+    http::request(server.address("http"), "HEAD", path, &[("Host", host)])
+        .expect("an answer")
+        .status
 }
 
 #[track_caller]
@@ -43,8 +51,18 @@ fn a_stream_is_on_its_own_vhost_only() {
     let server = Server::start(TWO);
     let _feed = feed(&server, "a.example", "live");
     plays(&server, "a.example", "/live/x.flv");
-    for other in ["b.example", "unknown.example", "__defaultVhost__", "127.0.0.1", "off.example"] {
-        assert_eq!(status(&server, other, "/live/x.flv"), 404, "by Host {other}");
+    for other in [
+        "b.example",
+        "unknown.example",
+        "__defaultVhost__",
+        "127.0.0.1",
+        "off.example",
+    ] {
+        assert_eq!(
+            status(&server, other, "/live/x.flv"),
+            404,
+            "by Host {other}"
+        );
     }
 }
 
@@ -62,7 +80,10 @@ fn a_query_names_the_vhost_before_the_host() {
     let _feed = feed(&server, "a.example", "live");
     plays(&server, "b.example", "/live/x.flv?vhost=a.example");
     plays(&server, "b.example", "/live/x.flv?domain=a.example&token=7");
-    assert_eq!(status(&server, "a.example", "/live/x.flv?vhost=b.example"), 404);
+    assert_eq!(
+        status(&server, "a.example", "/live/x.flv?vhost=b.example"),
+        404
+    );
 }
 
 /// OBS and others put the vhost behind the app.
@@ -89,7 +110,11 @@ fn the_mount_may_name_the_vhost() {
     let server = Server::start(TWO);
     let _feed = feed(&server, "a.example", "live");
     plays(&server, "a.example", "/a.example/live/x.flv");
-    assert_eq!(status(&server, "b.example", "/a.example/live/x.flv"), 404, "but only the request's own");
+    assert_eq!(
+        status(&server, "b.example", "/a.example/live/x.flv"),
+        404,
+        "but only the request's own"
+    );
 }
 
 #[test]
@@ -101,14 +126,19 @@ fn a_disabled_vhost_takes_no_publisher_and_no_player() {
         Ok(mut client) => match client.publish("x") {
             Err(_) => true,
             Ok(code) => {
-                wait_for("it is disconnected", PATIENCE, || client.is_closed().then_some(()));
+                wait_for("it is disconnected", PATIENCE, || {
+                    client.is_closed().then_some(())
+                });
                 code != "NetStream.Publish.Start"
             }
         },
     };
     assert!(refused);
     assert_eq!(status(&server, "off.example", "/live/x.flv"), 404);
-    assert_eq!(status(&server, "127.0.0.1", "/live/x.flv?vhost=off.example"), 404);
+    assert_eq!(
+        status(&server, "127.0.0.1", "/live/x.flv?vhost=off.example"),
+        404
+    );
 }
 
 #[test]
@@ -123,11 +153,31 @@ fn two_vhosts_have_streams_of_one_name() {
     let server = Server::start(TWO);
     let _a = feed(&server, "a.example", "live");
     let other = Plan::of(&fixtures::h264_aac_other());
-    let b = Feed::start_as(server.address("rtmp"), "live", "rtmp://b.example/live", "x", other);
-    let header = wait_for("a header is sent", PATIENCE, || b.sent().into_iter().find(|tag| tag.kind == VIDEO && tag.is_header()));
+    let b = Feed::start_as(
+        server.address("rtmp"),
+        "live",
+        "rtmp://b.example/live",
+        "x",
+        other,
+    );
+    let header = wait_for("a header is sent", PATIENCE, || {
+        b.sent()
+            .into_iter()
+            .find(|tag| tag.kind == VIDEO && tag.is_header())
+    });
     let of = |host: &str| {
-        let player = Player::open_with(server.address("http"), "/live/x.flv", &[("Host", host)], None);
-        player.wait("frames", PATIENCE, |flv| flv.frames(VIDEO).len() > 3).header(VIDEO).expect("a header").body.clone()
+        let player = Player::open_with(
+            server.address("http"),
+            "/live/x.flv",
+            &[("Host", host)],
+            None,
+        );
+        player
+            .wait("frames", PATIENCE, |flv| flv.frames(VIDEO).len() > 3)
+            .header(VIDEO)
+            .expect("a header")
+            .body
+            .clone()
     };
     assert_eq!(of("b.example"), header.body);
     assert_ne!(of("a.example"), header.body);
@@ -136,12 +186,14 @@ fn two_vhosts_have_streams_of_one_name() {
 /// The mount decides what is a stream's address.
 #[test]
 fn a_mount_of_ones_own() {
-    let server = Server::start("
+    let server = Server::start(
+        "
 vhosts:
   __defaultVhost__:
     http_remux: { mount: \"[vhost]/hls/[app]/feed-[stream].flv\" }
     play: { on_missing: 404 }
-");
+",
+    );
     let _feed = feed(&server, "127.0.0.1", "live");
     plays(&server, "127.0.0.1", "/hls/live/feed-x.flv");
     assert_eq!(status(&server, "127.0.0.1", "/live/x.flv"), 404);

@@ -59,15 +59,20 @@ fn put_name(text: &str, out: &mut Vec<u8>) {
 
 /// The name of a command message, its first string.
 pub fn command_name(body: &[u8]) -> Option<String> {
-    let [2, high, low, rest @ ..] = body else { return None };
+    let [2, high, low, rest @ ..] = body else {
+        return None;
+    };
     let size = usize::from(u16::from_be_bytes([*high, *low]));
-    rest.get(..size).map(|text| String::from_utf8_lossy(text).into_owned())
+    rest.get(..size)
+        .map(|text| String::from_utf8_lossy(text).into_owned())
 }
 
 /// The number that follows a property's name anywhere in a body.
 pub fn number_property(body: &[u8], name: &str) -> Option<f64> {
     let at = find(body, name)?;
-    let [0, rest @ ..] = body.get(at + name.len()..)? else { return None };
+    let [0, rest @ ..] = body.get(at + name.len()..)? else {
+        return None;
+    };
     Some(f64::from_be_bytes(rest.get(..8)?.try_into().ok()?))
 }
 
@@ -79,12 +84,15 @@ pub fn text_property(body: &[u8], name: &str) -> Option<String> {
 
 /// True if a body has a property of that name (a name with its length before it).
 pub fn has_property(body: &[u8], name: &str) -> bool {
-    let Ok(size) = u16::try_from(name.len()) else { return false };
+    let Ok(size) = u16::try_from(name.len()) else {
+        return false;
+    };
     let mut wanted = size.to_be_bytes().to_vec();
     wanted.extend_from_slice(name.as_bytes());
     body.windows(wanted.len()).any(|window| window == wanted)
 }
 
 fn find(body: &[u8], name: &str) -> Option<usize> {
-    body.windows(name.len()).position(|window| window == name.as_bytes())
+    body.windows(name.len())
+        .position(|window| window == name.as_bytes())
 }

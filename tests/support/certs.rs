@@ -17,11 +17,26 @@ pub fn make(folder: &Path, name: &str) -> Certificate {
     let cert = folder.join(format!("{name}.crt"));
     let key = folder.join(format!("{name}.key"));
     let mut command = Command::new("openssl");
-    command.args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"])
-        .arg("-subj").arg(format!("/CN={name}"))
-        .arg("-addext").arg(format!("subjectAltName=DNS:{name},IP:127.0.0.1"))
-        .arg("-keyout").arg(&key)
-        .arg("-out").arg(&cert);
+    command
+        .args([
+            "req",
+            "-x509",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:prime256v1",
+            "-nodes",
+            "-days",
+            "2",
+        ])
+        .arg("-subj")
+        .arg(format!("/CN={name}"))
+        .arg("-addext")
+        .arg(format!("subjectAltName=DNS:{name},IP:127.0.0.1"))
+        .arg("-keyout")
+        .arg(&key)
+        .arg("-out")
+        .arg(&cert);
     programs::run(&mut command, Duration::from_secs(20)).success();
     Certificate { cert, key }
 }

@@ -33,13 +33,26 @@ impl Plan {
     /// All of a fixture.
     pub fn of(fixture: &Path) -> Plan {
         let flv = Flv::read(&std::fs::read(fixture).expect("a fixture")).expect("a good fixture");
-        let frames: Vec<Tag> = flv.tags.iter().filter(|tag| tag.is_coded()).cloned().collect();
+        let frames: Vec<Tag> = flv
+            .tags
+            .iter()
+            .filter(|tag| tag.is_coded())
+            .cloned()
+            .collect();
         // Fixtures last full seconds; what an encoder's delay pushes beyond the last one would overlap the next round.
         let round_ms = u64::from(super::fixtures::LENGTH_S) * 1000;
-        let frames: Vec<Tag> = frames.into_iter().filter(|tag| u64::from(tag.dts) < round_ms).collect();
+        let frames: Vec<Tag> = frames
+            .into_iter()
+            .filter(|tag| u64::from(tag.dts) < round_ms)
+            .collect();
         Plan {
             script: flv.tags.iter().find(|tag| tag.kind == SCRIPT).cloned(),
-            headers: flv.tags.iter().filter(|tag| tag.is_header()).cloned().collect(),
+            headers: flv
+                .tags
+                .iter()
+                .filter(|tag| tag.is_header())
+                .cloned()
+                .collect(),
             frames,
             round_ms,
             start_ms: 0,
@@ -131,17 +144,27 @@ impl Feed {
             }
             result
         });
-        Feed { stop, gently, sent, thread: Some(thread) }
+        Feed {
+            stop,
+            gently,
+            sent,
+            thread: Some(thread),
+        }
     }
 
     /// What was sent so far, without onMetaData. Timestamps are the low 32 bits.
     pub fn sent(&self) -> Vec<Tag> {
-        self.sent.lock().expect("the publisher did not panic").clone()
+        self.sent
+            .lock()
+            .expect("the publisher did not panic")
+            .clone()
     }
 
     /// True while the server takes what is sent.
     pub fn is_running(&self) -> bool {
-        self.thread.as_ref().is_some_and(|thread| !thread.is_finished())
+        self.thread
+            .as_ref()
+            .is_some_and(|thread| !thread.is_finished())
     }
 
     /// Ends as a broadcaster does that is told to stop.
@@ -171,19 +194,30 @@ impl Drop for Feed {
     }
 }
 
-fn play(client: &mut Client, plan: &Plan, stop: &AtomicBool, sent: &Mutex<Vec<Tag>>) -> io::Result<()> {
+fn play(
+    client: &mut Client,
+    plan: &Plan,
+    stop: &AtomicBool,
+    sent: &Mutex<Vec<Tag>>,
+) -> io::Result<()> {
     let begin = Instant::now();
     let send = |client: &mut Client, tag: &Tag, at_ms: u64| -> io::Result<()> {
         // The wire has 32 bits; a longer stream goes round.
         let dts = (plan.start_ms + at_ms) as u32;
         // Noted first, so that a frame that has come has always been noted.
-        sent.lock().expect("no reader panics").push(Tag::new(tag.kind, dts, &tag.body));
+        sent.lock()
+            .expect("no reader panics")
+            .push(Tag::new(tag.kind, dts, &tag.body));
         client.media(tag.kind, dts, &tag.body)
     };
     if let Some(script) = &plan.script {
         client.media(SCRIPT, plan.start_ms as u32, &set_data_frame(&script.body))?;
     }
-    for header in plan.headers.iter().filter(|tag| tag.kind == VIDEO || plan.audio_from_ms == 0) {
+    for header in plan
+        .headers
+        .iter()
+        .filter(|tag| tag.kind == VIDEO || plan.audio_from_ms == 0)
+    {
         send(client, header, 0)?;
     }
     let mut audio_told = plan.audio_from_ms == 0;

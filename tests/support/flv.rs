@@ -18,14 +18,30 @@ pub struct Tag {
 
 impl fmt::Debug for Tag {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let head: Vec<String> = self.body.iter().take(6).map(|b| format!("{b:02x}")).collect();
-        write!(f, "{}@{} {} bytes {}", self.name(), self.dts, self.body.len(), head.join(" "))
+        let head: Vec<String> = self
+            .body
+            .iter()
+            .take(6)
+            .map(|b| format!("{b:02x}"))
+            .collect();
+        write!(
+            f,
+            "{}@{} {} bytes {}",
+            self.name(),
+            self.dts,
+            self.body.len(),
+            head.join(" ")
+        )
     }
 }
 
 impl Tag {
     pub fn new(kind: u8, dts: u32, body: &[u8]) -> Tag {
-        Tag { kind, dts, body: body.to_vec() }
+        Tag {
+            kind,
+            dts,
+            body: body.to_vec(),
+        }
     }
 
     fn name(&self) -> &'static str {
@@ -62,7 +78,10 @@ impl Tag {
 
     /// A coded video frame at which a decoder can start.
     pub fn is_keyframe(&self) -> bool {
-        self.kind == VIDEO && !self.is_header() && (self.byte(0) >> 4) & 0x07 == 1 && self.is_coded()
+        self.kind == VIDEO
+            && !self.is_header()
+            && (self.byte(0) >> 4) & 0x07 == 1
+            && self.is_coded()
     }
 
     /// A coded frame: neither a header nor an end of sequence nor metadata.
@@ -82,15 +101,23 @@ impl Tag {
         if self.is_enhanced() {
             return String::from_utf8_lossy(self.body.get(1..5).unwrap_or_default()).into_owned();
         }
-        let number = if self.kind == VIDEO { self.byte(0) & 0x0f } else { self.byte(0) >> 4 };
+        let number = if self.kind == VIDEO {
+            self.byte(0) & 0x0f
+        } else {
+            self.byte(0) >> 4
+        };
         number.to_string()
     }
 
     /// The tag and the size that follows it, as they stand in a file.
     pub fn bytes(&self) -> Vec<u8> {
-        let size = u32::try_from(self.body.len()).expect("a small tag").to_be_bytes();
+        let size = u32::try_from(self.body.len())
+            .expect("a small tag")
+            .to_be_bytes();
         let time = self.dts.to_be_bytes();
-        let mut out = vec![self.kind, size[1], size[2], size[3], time[1], time[2], time[3], time[0], 0, 0, 0];
+        let mut out = vec![
+            self.kind, size[1], size[2], size[3], time[1], time[2], time[3], time[0], 0, 0, 0,
+        ];
         out.extend_from_slice(&self.body);
         let total = u32::try_from(out.len()).expect("a small tag");
         out.extend_from_slice(&total.to_be_bytes());
@@ -111,7 +138,11 @@ impl Flv {
     pub fn read(bytes: &[u8]) -> Result<Flv, String> {
         let mut parser = Parser::default();
         parser.feed(bytes)?;
-        if parser.rest.is_empty() { Ok(parser.flv) } else { Err(format!("{} bytes after the last tag", parser.rest.len())) }
+        if parser.rest.is_empty() {
+            Ok(parser.flv)
+        } else {
+            Err(format!("{} bytes after the last tag", parser.rest.len()))
+        }
     }
 
     pub fn of_kind(&self, kind: u8) -> Vec<&Tag> {
@@ -120,12 +151,18 @@ impl Flv {
 
     /// Coded frames of a kind: no headers, no script tags.
     pub fn frames(&self, kind: u8) -> Vec<&Tag> {
-        self.tags.iter().filter(|tag| tag.kind == kind && tag.is_coded()).collect()
+        self.tags
+            .iter()
+            .filter(|tag| tag.kind == kind && tag.is_coded())
+            .collect()
     }
 
     /// The newest header of a kind.
     pub fn header(&self, kind: u8) -> Option<&Tag> {
-        self.tags.iter().rev().find(|tag| tag.kind == kind && tag.is_header())
+        self.tags
+            .iter()
+            .rev()
+            .find(|tag| tag.kind == kind && tag.is_header())
     }
 }
 
@@ -143,8 +180,13 @@ impl Parser {
         let mut at = 0;
         if self.flv.flags.is_none() {
             // E.2 The FLV header, and PreviousTagSize0.
-            let Some(head) = self.rest.get(..13) else { return Ok(()) };
-            if &head[..4] != b"FLV\x01" || head[5..13] != [0, 0, 0, 9, 0, 0, 0, 0] || head[4] & !5 != 0 {
+            let Some(head) = self.rest.get(..13) else {
+                return Ok(());
+            };
+            if &head[..4] != b"FLV\x01"
+                || head[5..13] != [0, 0, 0, 9, 0, 0, 0, 0]
+                || head[4] & !5 != 0
+            {
                 return Err(format!("not an FLV header: {head:02x?}"));
             }
             self.flv.flags = Some((head[4] & 4 != 0, head[4] & 1 != 0));
@@ -155,14 +197,26 @@ impl Parser {
             let dts = u32::from_be_bytes([head[7], head[4], head[5], head[6]]);
             let kind = head[0];
             if !matches!(kind, AUDIO | VIDEO | SCRIPT) || head[8..11] != [0, 0, 0] {
-                return Err(format!("not a tag header after {} tags: {head:02x?}", self.flv.tags.len()));
+                return Err(format!(
+                    "not a tag header after {} tags: {head:02x?}",
+                    self.flv.tags.len()
+                ));
             }
-            let Some(tail) = self.rest.get(at + 11 + size..at + 15 + size) else { break };
+            let Some(tail) = self.rest.get(at + 11 + size..at + 15 + size) else {
+                break;
+            };
             let previous = u32::from_be_bytes(tail.try_into().expect("four bytes")) as usize;
             if previous != size + 11 {
-                return Err(format!("PreviousTagSize {previous} after a tag of {} bytes", size + 11));
+                return Err(format!(
+                    "PreviousTagSize {previous} after a tag of {} bytes",
+                    size + 11
+                ));
             }
-            self.flv.tags.push(Tag { kind, dts, body: self.rest[at + 11..at + 11 + size].to_vec() });
+            self.flv.tags.push(Tag {
+                kind,
+                dts,
+                body: self.rest[at + 11..at + 11 + size].to_vec(),
+            });
             at += 15 + size;
         }
         self.rest.drain(..at);
@@ -175,7 +229,14 @@ impl Parser {
 pub fn assert_continuous(tags: &[&Tag], leap_ms: u32) {
     for pair in tags.windows(2) {
         let step = pair[1].dts.wrapping_sub(pair[0].dts);
-        assert!(step <= leap_ms, "from {} to {}: {:?} then {:?}", pair[0].dts, pair[1].dts, pair[0], pair[1]);
+        assert!(
+            step <= leap_ms,
+            "from {} to {}: {:?} then {:?}",
+            pair[0].dts,
+            pair[1].dts,
+            pair[0],
+            pair[1]
+        );
     }
 }
 
@@ -184,11 +245,21 @@ pub fn assert_continuous(tags: &[&Tag], leap_ms: u32) {
 #[track_caller]
 pub fn assert_run_of(came: &[&Tag], sent: &[&Tag]) -> (usize, usize) {
     assert!(!came.is_empty(), "nothing came");
-    let start = sent.iter().position(|tag| tag.body == came[0].body)
+    let start = sent
+        .iter()
+        .position(|tag| tag.body == came[0].body)
         .unwrap_or_else(|| panic!("the first frame that came was never sent: {:?}", came[0]));
-    assert!(came.len() <= sent.len() - start, "{} frames came, {} were sent from there on", came.len(), sent.len() - start);
+    assert!(
+        came.len() <= sent.len() - start,
+        "{} frames came, {} were sent from there on",
+        came.len(),
+        sent.len() - start
+    );
     for (at, (got, put)) in came.iter().zip(&sent[start..]).enumerate() {
-        assert!(got.body == put.body, "frame {at} after the first differs: came {got:?}, sent {put:?}");
+        assert!(
+            got.body == put.body,
+            "frame {at} after the first differs: came {got:?}, sent {put:?}"
+        );
     }
     (start, sent.len() - start - came.len())
 }

@@ -29,7 +29,10 @@ pub struct Response {
 
 impl Response {
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_str())
+        self.headers
+            .iter()
+            .find(|(n, _)| n == name)
+            .map(|(_, value)| value.as_str())
     }
 
     /// The whole body as text.
@@ -78,12 +81,20 @@ impl Body {
             Framing::Chunked => {
                 let line = self.line()?;
                 let size = usize::from_str_radix(line.split(';').next().unwrap_or("").trim(), 16)
-                    .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, format!("not a chunk size: {line:?}")))?;
+                    .map_err(|_| {
+                    io::Error::new(
+                        io::ErrorKind::InvalidData,
+                        format!("not a chunk size: {line:?}"),
+                    )
+                })?;
                 self.need(size + 2)?;
                 let piece: Vec<u8> = self.buffer.drain(..size).collect();
                 let tail: Vec<u8> = self.buffer.drain(..2).collect();
                 if tail != b"\r\n" {
-                    return Err(io::Error::new(io::ErrorKind::InvalidData, "no CRLF after a chunk"));
+                    return Err(io::Error::new(
+                        io::ErrorKind::InvalidData,
+                        "no CRLF after a chunk",
+                    ));
                 }
                 (size > 0).then_some(piece)
             }
@@ -108,7 +119,10 @@ impl Body {
     fn need(&mut self, size: usize) -> io::Result<()> {
         while self.buffer.len() < size {
             if !self.fill()? {
-                return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the connection closed within the body"));
+                return Err(io::Error::new(
+                    io::ErrorKind::UnexpectedEof,
+                    "the connection closed within the body",
+                ));
             }
         }
         Ok(())
@@ -131,9 +145,17 @@ pub fn get(address: SocketAddr, path: &str) -> Response {
 }
 
 /// A request by HTTP/1.1 with some headers; `Host` is the address unless given.
-pub fn request(address: SocketAddr, method: &str, path: &str, headers: &[(&str, &str)]) -> io::Result<Response> {
+pub fn request(
+    address: SocketAddr,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+) -> io::Result<Response> {
     let mut text = format!("{method} {path} HTTP/1.1\r\n");
-    if !headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("host")) {
+    if !headers
+        .iter()
+        .any(|(name, _)| name.eq_ignore_ascii_case("host"))
+    {
         text.push_str(&format!("Host: {address}\r\n"));
     }
     for (name, value) in headers {
@@ -153,28 +175,55 @@ pub fn raw(address: SocketAddr, bytes: &[u8], head_only: bool) -> io::Result<Res
 
 /// Reads the head of an answer from a connection.
 pub fn read_head(stream: TcpStream, head_only: bool) -> io::Result<Response> {
-    let mut body = Body { stream, buffer: Vec::new(), framing: Framing::Close, ended: false };
+    let mut body = Body {
+        stream,
+        buffer: Vec::new(),
+        framing: Framing::Close,
+        ended: false,
+    };
     let status_line = body.line()?;
     let mut words = status_line.split(' ');
     let version = words.next().unwrap_or_default().to_owned();
-    let status = words.next().and_then(|word| word.parse().ok())
-        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, format!("not a status line: {status_line:?}")))?;
+    let status = words
+        .next()
+        .and_then(|word| word.parse().ok())
+        .ok_or_else(|| {
+            io::Error::new(
+                io::ErrorKind::InvalidData,
+                format!("not a status line: {status_line:?}"),
+            )
+        })?;
     let mut headers = Vec::new();
     loop {
         let line = body.line()?;
         if line.is_empty() {
             break;
         }
-        let (name, value) = line.split_once(':')
-            .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, format!("not a header: {line:?}")))?;
+        let (name, value) = line.split_once(':').ok_or_else(|| {
+            io::Error::new(
+                io::ErrorKind::InvalidData,
+                format!("not a header: {line:?}"),
+            )
+        })?;
         headers.push((name.to_ascii_lowercase(), value.trim().to_owned()));
     }
-    let mut response = Response { status, version, headers, body };
+    let mut response = Response {
+        status,
+        version,
+        headers,
+        body,
+    };
     response.body.framing = if head_only || status == 204 {
         Framing::None
-    } else if response.header("transfer-encoding").is_some_and(|value| value.eq_ignore_ascii_case("chunked")) {
+    } else if response
+        .header("transfer-encoding")
+        .is_some_and(|value| value.eq_ignore_ascii_case("chunked"))
+    {
         Framing::Chunked
-    } else if let Some(length) = response.header("content-length").and_then(|value| value.parse().ok()) {
+    } else if let Some(length) = response
+        .header("content-length")
+        .and_then(|value| value.parse().ok())
+    {
         Framing::Length(length)
     } else {
         Framing::Close

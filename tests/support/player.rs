@@ -47,14 +47,24 @@ impl Player {
     }
 
     /// With headers, for example a Host; and with a receive buffer of a size in bytes.
-    pub fn open_with(address: SocketAddr, path: &str, headers: &[(&str, &str)], receive_buffer: Option<usize>) -> Player {
+    pub fn open_with(
+        address: SocketAddr,
+        path: &str,
+        headers: &[(&str, &str)],
+        receive_buffer: Option<usize>,
+    ) -> Player {
         use std::io::Write;
         let mut socket = TcpStream::connect(address).expect("the server accepts");
         if let Some(size) = receive_buffer {
             set_receive_buffer(&socket, size);
         }
-        socket.set_read_timeout(Some(Duration::from_secs(120))).expect("a timeout");
-        let host = headers.iter().find(|(name, _)| *name == "Host").map_or_else(|| address.to_string(), |(_, host)| (*host).to_owned());
+        socket
+            .set_read_timeout(Some(Duration::from_secs(120)))
+            .expect("a timeout");
+        let host = headers
+            .iter()
+            .find(|(name, _)| *name == "Host")
+            .map_or_else(|| address.to_string(), |(_, host)| (*host).to_owned());
         write!(socket, "GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n").expect("the request is sent");
         let opened = Instant::now();
         let state = Arc::new(Mutex::new(State::default()));
@@ -67,7 +77,12 @@ impl Player {
             };
             lock(&theirs).end = Some(end);
         });
-        Player { state, socket, thread: Some(thread), opened }
+        Player {
+            state,
+            socket,
+            thread: Some(thread),
+            opened,
+        }
     }
 
     /// All that has come so far.
@@ -98,7 +113,11 @@ impl Player {
     }
 
     pub fn header(&self, name: &str) -> Option<String> {
-        lock(&self.state).headers.iter().find(|(n, _)| n == name).map(|(_, value)| value.clone())
+        lock(&self.state)
+            .headers
+            .iter()
+            .find(|(n, _)| n == name)
+            .map(|(_, value)| value.clone())
     }
 
     #[track_caller]
@@ -108,7 +127,12 @@ impl Player {
 
     /// Waits until what has come satisfies a condition.
     #[track_caller]
-    pub fn wait(&self, what: &str, within: Duration, mut condition: impl FnMut(&Flv) -> bool) -> Flv {
+    pub fn wait(
+        &self,
+        what: &str,
+        within: Duration,
+        mut condition: impl FnMut(&Flv) -> bool,
+    ) -> Flv {
         let deadline = Instant::now() + within;
         loop {
             let flv = {
@@ -117,11 +141,18 @@ impl Player {
                     return state.parser.flv.clone();
                 }
                 if let Some(end) = &state.end {
-                    panic!("the play ended ({end:?}, status {:?}, {} tags) before {what}", state.status, state.parser.flv.tags.len());
+                    panic!(
+                        "the play ended ({end:?}, status {:?}, {} tags) before {what}",
+                        state.status,
+                        state.parser.flv.tags.len()
+                    );
                 }
                 state.parser.flv.tags.len()
             };
-            assert!(Instant::now() < deadline, "not within {within:?}: {what}; {flv} tags have come");
+            assert!(
+                Instant::now() < deadline,
+                "not within {within:?}: {what}; {flv} tags have come"
+            );
             std::thread::sleep(Duration::from_millis(20));
         }
     }
@@ -130,7 +161,9 @@ impl Player {
     #[track_caller]
     pub fn wait_more(&self, tags: usize, within: Duration) -> Flv {
         let now = self.tag_count();
-        self.wait(&format!("{tags} more tags after {now}"), within, |flv| flv.tags.len() >= now + tags)
+        self.wait(&format!("{tags} more tags after {now}"), within, |flv| {
+            flv.tags.len() >= now + tags
+        })
     }
 
     /// Waits for the end of the play.
@@ -170,7 +203,9 @@ impl Drop for Player {
 
 fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
     // A panic of the reader is a failure that the waiting test reports; what came before it is still worth a look.
-    state.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    state
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
 fn read(stream: TcpStream, state: &Mutex<State>) -> io::Result<()> {
@@ -185,11 +220,16 @@ fn read(stream: TcpStream, state: &Mutex<State>) -> io::Result<()> {
         while lock(state).paused {
             std::thread::sleep(Duration::from_millis(20));
         }
-        let Some(piece) = response.body.next()? else { return Ok(()) };
+        let Some(piece) = response.body.next()? else {
+            return Ok(());
+        };
         let mut state = lock(state);
         state.bytes += piece.len() as u64;
         if state.status == Some(200) {
-            state.parser.feed(&piece).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+            state
+                .parser
+                .feed(&piece)
+                .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
             let tags = state.parser.flv.tags.len();
             state.arrivals.resize(tags, Instant::now());
         }

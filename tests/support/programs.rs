@@ -19,8 +19,14 @@ pub fn ffmpeg_current() -> &'static str {
     static PATH: OnceLock<String> = OnceLock::new();
     PATH.get_or_init(|| {
         let mut python = Command::new(python());
-        python.args(["-c", "import imageio_ffmpeg; print(imageio_ffmpeg.get_ffmpeg_exe())"]);
-        run(&mut python, Duration::from_secs(60)).success().trim().to_owned()
+        python.args([
+            "-c",
+            "import imageio_ffmpeg; print(imageio_ffmpeg.get_ffmpeg_exe())",
+        ]);
+        run(&mut python, Duration::from_secs(60))
+            .success()
+            .trim()
+            .to_owned()
     })
 }
 
@@ -32,7 +38,11 @@ pub fn python() -> PathBuf {
 /// One of the Python programs in `tests/tools`.
 pub fn tool(name: &str) -> Command {
     let mut command = Command::new(python());
-    command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/tools").join(name));
+    command.arg(
+        Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("tests/tools")
+            .join(name),
+    );
     command
 }
 
@@ -63,7 +73,13 @@ impl Output {
     /// As [`Output::success`], as bytes.
     #[track_caller]
     pub fn bytes(self) -> Vec<u8> {
-        assert!(self.status.success(), "{}: {}\n{}", self.name, self.status, self.stderr);
+        assert!(
+            self.status.success(),
+            "{}: {}\n{}",
+            self.name,
+            self.status,
+            self.stderr
+        );
         self.stdout
     }
 
@@ -92,7 +108,11 @@ impl Job {
     #[track_caller]
     pub fn start(command: &mut Command) -> Job {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let name = Path::new(command.get_program()).file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let name = Path::new(command.get_program())
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
         let file = |part: &str| File::create(folder.path().join(part)).expect("a file for output");
         // Into files rather than pipes: a program that nobody reads from must not stop.
         let child = command
@@ -100,8 +120,17 @@ impl Job {
             .stdout(file("stdout"))
             .stderr(file("stderr"))
             .spawn()
-            .unwrap_or_else(|error| panic!("{} cannot be started ({error}): `make test` installs what the tests need", command.get_program().display()));
-        Job { child, folder, name }
+            .unwrap_or_else(|error| {
+                panic!(
+                    "{} cannot be started ({error}): `make test` installs what the tests need",
+                    command.get_program().display()
+                )
+            });
+        Job {
+            child,
+            folder,
+            name,
+        }
     }
 
     /// Waits for the end.
@@ -109,7 +138,9 @@ impl Job {
     pub fn finish(mut self, within: Duration) -> Output {
         let what = format!("{} ends", self.name);
         let child = &mut self.child;
-        let status = wait_for(&what, within, || child.try_wait().expect("a child to wait for"));
+        let status = wait_for(&what, within, || {
+            child.try_wait().expect("a child to wait for")
+        });
         self.output(status)
     }
 
@@ -148,7 +179,12 @@ impl Job {
     }
 
     fn output(&self, status: ExitStatus) -> Output {
-        Output { status, stdout: self.read("stdout"), stderr: self.text("stderr"), name: self.name.clone() }
+        Output {
+            status,
+            stdout: self.read("stdout"),
+            stderr: self.text("stderr"),
+            name: self.name.clone(),
+        }
     }
 }
 
@@ -171,7 +207,10 @@ impl Drop for Job {
 #[track_caller]
 pub fn publish(ffmpeg: &str, file: &Path, url: &str) -> Job {
     let mut command = Command::new(ffmpeg);
-    command.args(["-hide_banner", "-loglevel", "warning", "-re", "-i"]).arg(file).args(["-c", "copy", "-f", "flv", url]);
+    command
+        .args(["-hide_banner", "-loglevel", "warning", "-re", "-i"])
+        .arg(file)
+        .args(["-c", "copy", "-f", "flv", url]);
     Job::start(&mut command)
 }
 
@@ -179,7 +218,17 @@ pub fn publish(ffmpeg: &str, file: &Path, url: &str) -> Job {
 #[track_caller]
 pub fn publish_loop(ffmpeg: &str, file: &Path, url: &str) -> Job {
     let mut command = Command::new(ffmpeg);
-    command.args(["-hide_banner", "-loglevel", "warning", "-stream_loop", "-1", "-re", "-i"]).arg(file)
+    command
+        .args([
+            "-hide_banner",
+            "-loglevel",
+            "warning",
+            "-stream_loop",
+            "-1",
+            "-re",
+            "-i",
+        ])
+        .arg(file)
         .args(["-c", "copy", "-f", "flv", url]);
     Job::start(&mut command)
 }

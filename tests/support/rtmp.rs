@@ -54,7 +54,10 @@ pub fn handshake(address: SocketAddr) -> io::Result<TcpStream> {
     let mut answer = vec![0; 1 + 1536 + 1536];
     stream.read_exact(&mut answer)?;
     if answer[0] != 3 || answer[1 + 1536 + 8..] != hello[9..] {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, "S2 does not echo C1"));
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            "S2 does not echo C1",
+        ));
     }
     stream.write_all(&answer[1..1537])?;
     Ok(stream)
@@ -69,18 +72,32 @@ impl Client {
     /// As [`Client::connect`], with a tcUrl of its own, whose host is the vhost.
     pub fn connect_as(address: SocketAddr, app: &str, tc_url: &str) -> io::Result<Client> {
         let mut client = Client::start(address)?;
-        client.send(2, SET_CHUNK_SIZE, 0, 0, &u32::try_from(CHUNK_SIZE).expect("small").to_be_bytes())?;
-        client.command(0, "connect", vec![Amf::Object(vec![
-            ("app", Amf::Text(app)),
-            ("type", Amf::Text("nonprivate")),
-            ("flashVer", Amf::Text("FMLE/3.0 (compatible; test)")),
-            ("tcUrl", Amf::Text(tc_url)),
-        ])])?;
+        client.send(
+            2,
+            SET_CHUNK_SIZE,
+            0,
+            0,
+            &u32::try_from(CHUNK_SIZE).expect("small").to_be_bytes(),
+        )?;
+        client.command(
+            0,
+            "connect",
+            vec![Amf::Object(vec![
+                ("app", Amf::Text(app)),
+                ("type", Amf::Text("nonprivate")),
+                ("flashVer", Amf::Text("FMLE/3.0 (compatible; test)")),
+                ("tcUrl", Amf::Text(tc_url)),
+            ])],
+        )?;
         client.answer(&["_result", "_error"])?;
         client.command(0, "createStream", vec![Amf::Null])?;
         let result = client.answer(&["_result", "_error"])?;
         // The last value of the answer is the message stream's id, a number.
-        let id = result.body.get(result.body.len().saturating_sub(8)..).and_then(|tail| tail.try_into().ok()).map(f64::from_be_bytes);
+        let id = result
+            .body
+            .get(result.body.len().saturating_sub(8)..)
+            .and_then(|tail| tail.try_into().ok())
+            .map(f64::from_be_bytes);
         client.message_stream = id.unwrap_or(1.0) as u32;
         Ok(client)
     }
@@ -96,19 +113,33 @@ impl Client {
             let _ = listen(reader, &theirs);
             lock(&theirs).closed = true;
         });
-        Ok(Client { stream, heard, message_stream: 0, transaction: 0.0 })
+        Ok(Client {
+            stream,
+            heard,
+            message_stream: 0,
+            transaction: 0.0,
+        })
     }
 
     /// `publish`; the code of the server's onStatus.
     pub fn publish(&mut self, name: &str) -> io::Result<String> {
         let id = self.message_stream;
-        self.command(id, "publish", vec![Amf::Null, Amf::Text(name), Amf::Text("live")])?;
+        self.command(
+            id,
+            "publish",
+            vec![Amf::Null, Amf::Text(name), Amf::Text("live")],
+        )?;
         let status = self.answer(&["onStatus", "_error"])?;
         Ok(amf::text_property(&status.body, "code").unwrap_or_default())
     }
 
     /// A command message with the next transaction id.
-    pub fn command<'a>(&mut self, message_stream: u32, name: &'a str, mut arguments: Vec<Amf<'a>>) -> io::Result<()> {
+    pub fn command<'a>(
+        &mut self,
+        message_stream: u32,
+        name: &'a str,
+        mut arguments: Vec<Amf<'a>>,
+    ) -> io::Result<()> {
         self.transaction += 1.0;
         let mut values = vec![Amf::Text(name), Amf::Number(self.transaction)];
         values.append(&mut arguments);
@@ -126,7 +157,14 @@ impl Client {
     }
 
     /// One message with a full header, split into chunks of the size that was announced.
-    pub fn send(&mut self, chunk_stream: u8, kind: u8, message_stream: u32, timestamp: u32, body: &[u8]) -> io::Result<()> {
+    pub fn send(
+        &mut self,
+        chunk_stream: u8,
+        kind: u8,
+        message_stream: u32,
+        timestamp: u32,
+        body: &[u8],
+    ) -> io::Result<()> {
         let bytes = message(chunk_stream, kind, message_stream, timestamp, body);
         self.stream.write_all(&bytes)
     }
@@ -160,17 +198,25 @@ impl Client {
             {
                 let mut heard = lock(&self.heard);
                 let at = heard.messages.iter().position(|message| {
-                    message.kind == COMMAND && amf::command_name(&message.body).is_some_and(|name| names.contains(&name.as_str()))
+                    message.kind == COMMAND
+                        && amf::command_name(&message.body)
+                            .is_some_and(|name| names.contains(&name.as_str()))
                 });
                 if let Some(at) = at {
                     return Ok(heard.messages.remove(at));
                 }
                 if heard.closed {
-                    return Err(io::Error::new(io::ErrorKind::ConnectionReset, "the server closed the connection"));
+                    return Err(io::Error::new(
+                        io::ErrorKind::ConnectionReset,
+                        "the server closed the connection",
+                    ));
                 }
             }
             if Instant::now() > deadline {
-                return Err(io::Error::new(io::ErrorKind::TimedOut, format!("no {names:?}")));
+                return Err(io::Error::new(
+                    io::ErrorKind::TimedOut,
+                    format!("no {names:?}"),
+                ));
             }
             std::thread::sleep(Duration::from_millis(5));
         }
@@ -184,12 +230,29 @@ impl Drop for Client {
 }
 
 /// The chunks of one message: a type 0 header, then type 3 ones.
-pub fn message(chunk_stream: u8, kind: u8, message_stream: u32, timestamp: u32, body: &[u8]) -> Vec<u8> {
+pub fn message(
+    chunk_stream: u8,
+    kind: u8,
+    message_stream: u32,
+    timestamp: u32,
+    body: &[u8],
+) -> Vec<u8> {
     let mut out = Vec::with_capacity(body.len() + 32);
     let extended = timestamp >= 0x00ff_ffff;
     let short = timestamp.min(0x00ff_ffff).to_be_bytes();
-    let size = u32::try_from(body.len()).expect("a small message").to_be_bytes();
-    out.extend_from_slice(&[chunk_stream, short[1], short[2], short[3], size[1], size[2], size[3], kind]);
+    let size = u32::try_from(body.len())
+        .expect("a small message")
+        .to_be_bytes();
+    out.extend_from_slice(&[
+        chunk_stream,
+        short[1],
+        short[2],
+        short[3],
+        size[1],
+        size[2],
+        size[3],
+        kind,
+    ]);
     out.extend_from_slice(&message_stream.to_le_bytes());
     for (at, piece) in body.chunks(CHUNK_SIZE).enumerate() {
         if at > 0 {
@@ -208,7 +271,9 @@ pub fn message(chunk_stream: u8, kind: u8, message_stream: u32, timestamp: u32, 
 }
 
 fn lock(heard: &Mutex<Heard>) -> MutexGuard<'_, Heard> {
-    heard.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    heard
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
 #[derive(Default, Clone)]
@@ -256,7 +321,10 @@ fn listen(stream: TcpStream, heard: &Mutex<Heard>) -> io::Result<()> {
             if let (SET_CHUNK_SIZE, Ok(size)) = (state.kind, <[u8; 4]>::try_from(body.as_slice())) {
                 chunk_size = u32::from_be_bytes(size) as usize;
             }
-            lock(heard).messages.push(Message { kind: state.kind, body });
+            lock(heard).messages.push(Message {
+                kind: state.kind,
+                body,
+            });
         }
     }
 }

@@ -50,7 +50,11 @@ impl Server {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let file = write_config(folder.path(), live, top);
         let mut command = command();
-        command.arg("-c").arg(file).args(args).envs(env.iter().copied());
+        command
+            .arg("-c")
+            .arg(file)
+            .args(args)
+            .envs(env.iter().copied());
         Server::spawn(command, folder)
     }
 
@@ -72,13 +76,21 @@ impl Server {
                 let _ = sender.send(line);
             }
         });
-        let mut server = Server { child, folder, listeners: HashMap::new(), open: String::new() };
+        let mut server = Server {
+            child,
+            folder,
+            listeners: HashMap::new(),
+            open: String::new(),
+        };
         let deadline = Instant::now() + START;
         while server.open.is_empty() {
             let left = deadline.saturating_duration_since(Instant::now());
             match lines.recv_timeout(left) {
                 Ok(line) => server.note(&line),
-                Err(_) => panic!("the server did not tell its listeners; it said so far: {:?}", server.listeners),
+                Err(_) => panic!(
+                    "the server did not tell its listeners; it said so far: {:?}",
+                    server.listeners
+                ),
             }
         }
         server
@@ -88,8 +100,13 @@ impl Server {
         let words: Vec<&str> = line.split_whitespace().collect();
         match words[..] {
             ["listening", kind, address] => {
-                let address = address.parse().unwrap_or_else(|_| panic!("not an address: {line:?}"));
-                self.listeners.entry(kind.to_owned()).or_default().push(address);
+                let address = address
+                    .parse()
+                    .unwrap_or_else(|_| panic!("not an address: {line:?}"));
+                self.listeners
+                    .entry(kind.to_owned())
+                    .or_default()
+                    .push(address);
             }
             ["open", url] => self.open = url.to_owned(),
             _ => panic!("an unexpected line on stdout: {line:?}"),
@@ -99,7 +116,10 @@ impl Server {
     /// The first address of a listener of that kind: `rtmp`, `rtmps`, `http` or `https`.
     #[track_caller]
     pub fn address(&self, kind: &str) -> SocketAddr {
-        self.listeners.get(kind).and_then(|all| all.first()).copied()
+        self.listeners
+            .get(kind)
+            .and_then(|all| all.first())
+            .copied()
             .unwrap_or_else(|| panic!("no {kind} listener among {:?}", self.listeners))
     }
 
@@ -136,34 +156,50 @@ impl Server {
     #[track_caller]
     pub fn wait_log(&self, parts: &[&str], within: Duration) -> String {
         wait_for(&format!("a log line with {parts:?}"), within, || {
-            self.log().lines().find(|line| parts.iter().all(|part| line.contains(part))).map(str::to_owned)
+            self.log()
+                .lines()
+                .find(|line| parts.iter().all(|part| line.contains(part)))
+                .map(str::to_owned)
         })
     }
 
     /// Resident memory in KiB.
     pub fn memory_kib(&self) -> u64 {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("the server runs");
-        status.lines().find_map(|line| line.strip_prefix("VmRSS:")).and_then(|rest| rest.split_whitespace().next())
-            .and_then(|figure| figure.parse().ok()).expect("VmRSS")
+        let status =
+            fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("the server runs");
+        status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmRSS:"))
+            .and_then(|rest| rest.split_whitespace().next())
+            .and_then(|figure| figure.parse().ok())
+            .expect("VmRSS")
     }
 
     /// Open descriptors.
     pub fn descriptors(&self) -> usize {
-        fs::read_dir(format!("/proc/{}/fd", self.pid())).expect("the server runs").count()
+        fs::read_dir(format!("/proc/{}/fd", self.pid()))
+            .expect("the server runs")
+            .count()
     }
 
     /// Threads of the process.
     pub fn threads(&self) -> usize {
-        fs::read_dir(format!("/proc/{}/task", self.pid())).expect("the server runs").count()
+        fs::read_dir(format!("/proc/{}/task", self.pid()))
+            .expect("the server runs")
+            .count()
     }
 
     /// Processor time used so far, in seconds, user and system.
     pub fn cpu_seconds(&self) -> f64 {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid())).expect("the server runs");
+        let stat =
+            fs::read_to_string(format!("/proc/{}/stat", self.pid())).expect("the server runs");
         let after_name = stat.rsplit(')').next().expect("a name in brackets");
         // proc(5): utime and stime are fields 14 and 15; the first after the name is field 3. 100 ticks a second.
         let fields: Vec<&str> = after_name.split_whitespace().collect();
-        let ticks: f64 = fields[11..13].iter().map(|f| f.parse::<f64>().expect("a number")).sum();
+        let ticks: f64 = fields[11..13]
+            .iter()
+            .map(|f| f.parse::<f64>().expect("a number"))
+            .sum();
         ticks / 100.0
     }
 
@@ -175,7 +211,9 @@ impl Server {
     /// Waits until there are at least that many.
     #[track_caller]
     pub fn wait_connections(&self, kind: &str, count: usize) {
-        wait_for(&format!("{count} {kind} connections"), START, || (self.connections(kind) >= count).then_some(()));
+        wait_for(&format!("{count} {kind} connections"), START, || {
+            (self.connections(kind) >= count).then_some(())
+        });
     }
 
     /// The largest send queue among the connections of one kind of listener: bytes that the kernel holds for one peer.
@@ -185,7 +223,11 @@ impl Server {
             let field = line.split_whitespace().nth(4)?;
             u64::from_str_radix(field.split(':').next()?, 16).ok()
         };
-        self.connection_lines(kind).iter().filter_map(queue).max().unwrap_or(0)
+        self.connection_lines(kind)
+            .iter()
+            .filter_map(queue)
+            .max()
+            .unwrap_or(0)
     }
 
     fn connection_lines(&self, kind: &str) -> Vec<String> {
@@ -216,7 +258,9 @@ impl Server {
     #[track_caller]
     pub fn wait_exit(&mut self, within: Duration) -> ExitStatus {
         let child = &mut self.child;
-        wait_for("the server exits", within, || child.try_wait().expect("a child to wait for"))
+        wait_for("the server exits", within, || {
+            child.try_wait().expect("a child to wait for")
+        })
     }
 }
 
@@ -229,7 +273,11 @@ impl Drop for Server {
             let log = self.log();
             let lines: Vec<&str> = log.lines().collect();
             let tail = &lines[lines.len().saturating_sub(LOG_LINES)..];
-            eprintln!("---- the server's log, last {} of {} lines; exit status: {ended:?} ----", tail.len(), lines.len());
+            eprintln!(
+                "---- the server's log, last {} of {} lines; exit status: {ended:?} ----",
+                tail.len(),
+                lines.len()
+            );
             for line in tail {
                 eprintln!("{line}");
             }
@@ -241,7 +289,10 @@ impl Drop for Server {
 pub fn write_config(folder: &Path, live: &str, top: &str) -> PathBuf {
     let mut text = format!("{top}live:\n");
     for key in ["rtmp", "http"] {
-        if !live.lines().any(|line| line.starts_with(&format!("{key}:"))) {
+        if !live
+            .lines()
+            .any(|line| line.starts_with(&format!("{key}:")))
+        {
             text.push_str(&format!("  {key}: {{ listen: [\"127.0.0.1:0\"] }}\n"));
         }
     }

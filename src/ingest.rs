@@ -1,0 +1,194 @@
+//! What all publishers have in common, whatever protocol brings them: the claim, the clocks, the lines in the log.
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use thiserror::Error;
+use tracing::{Span, info};
+
+use crate::config::Publish;
+use crate::hub::{Counters, EndReason, PublishError, Publisher, PushError, StreamKey};
+use crate::media::FrameKind;
+use crate::observe::Count;
+use crate::play::{Live, millis};
+use crate::vhost;
+
+/// A publish that is under way. Dropping it gives the stream back and writes the publish's line.
+pub(crate) struct Ingest {
+    live: Live,
+    /// Set until the end.
+    publisher: Option<Publisher>,
+    span: Span,
+    since: Instant,
+    last_media: Option<Instant>,
+    announced: bool,
+    reason: &'static str,
+}
+
+/// Why a publish cannot begin.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub(crate) enum Refused {
+    /// The app or stream name is none.
+    #[error(transparent)]
+    Name(#[from] crate::hub::NameError),
+    /// The vhost is off.
+    #[error("the vhost {0} is disabled")]
+    Disabled(String),
+    /// The hub does not give the claim.
+    #[error(transparent)]
+    Claim(#[from] PublishError),
+}
+
+/// Why the server ends a publish.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+#[non_exhaustive]
+pub(crate) enum Ended {
+    /// `firstpkt_timeout`.
+    #[error("no media in {0:?} after publish")]
+    FirstPacket(Duration),
+    /// `normal_timeout`.
+    #[error("no media for {0:?}")]
+    Silent(Duration),
+    /// The claim was taken.
+    #[error("{}", told(*.0))]
+    Claim(EndReason),
+}
+
+impl Ended {
+    /// The name in logs.
+    pub(crate) fn reason(self) -> &'static str {
+        match self {
+            Self::FirstPacket(_) => "firstpkt_timeout",
+            Self::Silent(_) => "normal_timeout",
+            Self::Claim(reason) => reason.name(),
+        }
+    }
+}
+
+/// What a publisher is told whose claim is taken.
+pub(crate) fn told(reason: EndReason) -> &'static str {
+    match reason {
+        EndReason::Kicked => "another publisher took the stream",
+        EndReason::Idle => "nobody plays the stream",
+        _ => "the server is shutting down",
+    }
+}
+
+/// Who publishes what, as a client named it.
+pub(crate) struct Wanted<'a> {
+    /// The vhost's name: a query parameter, or the host.
+    pub(crate) vhost: &'a str,
+    pub(crate) app: &'a str,
+    pub(crate) stream: &'a str,
+    /// What the encoder calls itself.
+    pub(crate) encoder: Option<&'a str>,
+}
+
+impl Ingest {
+    /// Claims the stream. The current span gets its name.
+    pub(crate) fn begin(live: &Live, wanted: &Wanted<'_>) -> Result<Self, Refused> {
+        let claim = || -> Result<Publisher, Refused> {
+            let (vhost, settings) = live.vhosts().resolve(vhost::without_port(wanted.vhost));
+            if !settings.enabled {
+                return Err(Refused::Disabled(vhost));
+            }
+            let key = StreamKey::new(&vhost, wanted.app, wanted.stream)?;
+            Ok(live.hub().publish(key, &settings, Instant::now())?)
+        };
+        let publisher = match claim() {
+            Ok(publisher) => publisher,
+            Err(refused) => {
+                info!(app = wanted.app, stream = wanted.stream, "publish refused: {refused}");
+                live.counters().count(Count::PublishRefused);
+                return Err(refused);
+            }
+        };
+        let span = Span::current();
+        let key = publisher.stream().key();
+        span.record("vhost", key.vhost());
+        span.record("app", key.app());
+        span.record("stream", key.stream());
+        info!(encoder = wanted.encoder, "publish started");
+        live.counters().count(Count::Publish);
+        Ok(Self {
+            live: live.clone(),
+            publisher: Some(publisher),
+            span,
+            since: Instant::now(),
+            last_media: None,
+            announced: false,
+            // What it is when nobody says otherwise: the runtime went away under it.
+            reason: "shutdown",
+        })
+    }
+
+    /// Takes one tag body.
+    pub(crate) fn push(&mut self, kind: FrameKind, timestamp: u32, payload: Bytes) -> Result<(), PushError> {
+        let Some(publisher) = &self.publisher else {
+            return Ok(());
+        };
+        let now = Instant::now();
+        if matches!(kind, FrameKind::Audio | FrameKind::Video) {
+            self.last_media = Some(now);
+        }
+        publisher.push(kind, timestamp, payload, now)?;
+        if !self.announced && publisher.stream().is_ready() {
+            self.announced = true;
+            info!("stream ready: {}", publisher.stream().summary());
+        }
+        Ok(())
+    }
+
+    /// Looks at the clocks and the claim.
+    pub(crate) fn check(&self, now: Instant) -> Result<(), Ended> {
+        let Some(publisher) = &self.publisher else {
+            return Ok(());
+        };
+        if let Some(reason) = publisher.ended() {
+            return Err(Ended::Claim(reason));
+        }
+        let Publish {
+            firstpkt_timeout,
+            normal_timeout,
+            ..
+        } = publisher.stream().settings().publish;
+        match self.last_media {
+            None if now.saturating_duration_since(self.since) >= firstpkt_timeout => {
+                Err(Ended::FirstPacket(firstpkt_timeout))
+            }
+            Some(last) if now.saturating_duration_since(last) >= normal_timeout => Err(Ended::Silent(normal_timeout)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Ends it for `reason`, a name for the log.
+    pub(crate) fn finish(mut self, reason: &'static str) {
+        self.reason = reason;
+    }
+}
+
+impl Drop for Ingest {
+    fn drop(&mut self) {
+        let Some(publisher) = self.publisher.take() else {
+            return;
+        };
+        let Counters {
+            video_frames,
+            audio_frames,
+            bytes,
+            dropped,
+        } = publisher.finish();
+        self.live.counters().publish_ended(bytes);
+        let _in = self.span.enter();
+        info!(
+            duration_ms = millis(self.since.elapsed()),
+            bytes,
+            video_frames,
+            audio_frames,
+            dropped,
+            reason = self.reason,
+            "publish ended"
+        );
+    }
+}

@@ -1,0 +1,71 @@
+//! Whether a stream can be given in a format, in words for people.
+
+use bytes::Bytes;
+use thiserror::Error;
+
+use super::aac::AdtsError;
+use crate::media::{Codec, FrameKind, PacketType, Tracks};
+
+/// Why a stream cannot be given in a format. `Display` makes one line for the person who asked for it:
+/// `the stream's audio is Opus, which has no place in ADTS`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum Unsupported {
+    /// The format has nothing but a kind of track that the stream has not.
+    #[error("the stream has no {kind}")]
+    Missing {
+        /// `audio` or `video`.
+        kind: &'static str,
+    },
+    /// The format knows the kind of track, but not the codec.
+    #[error("the stream's {kind} is {codec}, which has no place in {format}")]
+    Codec {
+        /// `audio` or `video`.
+        kind: &'static str,
+        /// What the stream has.
+        codec: Codec,
+        /// What the format is called.
+        format: &'static str,
+    },
+    /// The format knows AAC, but not of this sort.
+    #[error("the stream's AAC has no place in {format}: {reason}")]
+    Aac {
+        /// What the format is called.
+        format: &'static str,
+        /// What is wrong with it.
+        #[source]
+        reason: AdtsError,
+    },
+}
+
+/// What is known of a stream's tracks of one kind: codec and configuration record. Codecs without a sequence header are
+/// known from onMetaData only, and then without a record. Empty when there is no such track, or when nothing says what it is.
+pub(super) fn known(tracks: &Tracks, kind: FrameKind) -> Vec<(Codec, Bytes)> {
+    let known: Vec<_> = tracks
+        .headers()
+        .filter(|header| header.kind == kind)
+        .flat_map(|header| header.parts().flatten())
+        .filter(|part| part.packet == PacketType::SequenceStart)
+        .map(|part| (part.codec, part.data))
+        .collect();
+    let (seen, announced) = match kind {
+        FrameKind::Video => (
+            tracks.has_video(),
+            tracks.properties().and_then(|read| read.video_codec()),
+        ),
+        _ => (
+            tracks.has_audio(),
+            tracks.properties().and_then(|read| read.audio_codec()),
+        ),
+    };
+    match announced {
+        Some(codec) if known.is_empty() && seen => vec![(codec, Bytes::new())],
+        _ => known,
+    }
+}
+
+/// Whether the stream has no audio, as far as can be known: none was seen, and what was announced is something else.
+pub(super) fn lacks_audio(tracks: &Tracks) -> bool {
+    let other = tracks.has_video() || tracks.announced_audio() == Some(false);
+    other && !tracks.has_audio() && tracks.announced_audio() != Some(true)
+}

@@ -1,0 +1,159 @@
+//! Publishing over HTTP: POST or PUT of an endless FLV to the address at which it is played.
+//!
+//! The body is read as it comes, whatever its framing; the answer is sent at its end. The same claim, clocks and limits as for RTMP.
+
+use std::time::{Duration, Instant};
+
+use http::{StatusCode, header};
+use pingora::Result;
+use pingora::proxy::Session;
+use thiserror::Error;
+use tokio::time::MissedTickBehavior;
+use tracing::{Instrument, field, info, info_span, warn};
+
+use crate::hub::{PublishError, PushError};
+use crate::ingest::{Ended, Ingest, Refused, Wanted};
+use crate::media::flv::{FlvError, FlvReader, TAG_AUDIO, TAG_SCRIPT, TAG_VIDEO};
+use crate::media::{FrameKind, TagError, metadata};
+use crate::observe::Count;
+
+use super::account::Peer;
+use super::route::Target;
+use super::{Live, http as answer};
+
+/// How often the clocks of a publish are looked at.
+const CLOCK: Duration = Duration::from_millis(500);
+
+/// Why a publish over HTTP ends before its body does.
+#[derive(Debug, Error)]
+enum End {
+    #[error("{0}")]
+    Ended(#[from] Ended),
+    #[error("the body is no FLV: {0}")]
+    Container(#[from] FlvError),
+    #[error("a tag broke its format: {0}")]
+    Tag(#[from] TagError),
+    #[error("the body broke off: {0}")]
+    Body(Box<pingora::Error>),
+}
+
+impl End {
+    fn status(&self) -> StatusCode {
+        match self {
+            Self::Ended(Ended::Claim(_)) => StatusCode::CONFLICT,
+            Self::Ended(_) => StatusCode::REQUEST_TIMEOUT,
+            Self::Container(_) | Self::Tag(_) | Self::Body(_) => StatusCode::BAD_REQUEST,
+        }
+    }
+
+    fn reason(&self) -> &'static str {
+        match self {
+            Self::Ended(ended) => ended.reason(),
+            Self::Container(_) | Self::Tag(_) => "protocol_error",
+            Self::Body(_) => "client_left",
+        }
+    }
+}
+
+impl Live {
+    /// Publishes the request's body as the stream that `target` names.
+    pub(super) async fn publish(&self, session: &mut Session, target: &Target) -> Result<()> {
+        let peer = session.client_addr().and_then(|a| a.as_inet()).copied();
+        let span = info_span!(
+            "http_publish",
+            client = self.next_client(),
+            peer = %Peer(peer),
+            vhost = field::Empty,
+            app = field::Empty,
+            stream = field::Empty,
+        );
+        self.publish_in_span(session, target, peer).instrument(span).await
+    }
+
+    async fn publish_in_span(
+        &self,
+        session: &mut Session,
+        target: &Target,
+        peer: Option<std::net::SocketAddr>,
+    ) -> Result<()> {
+        let crossdomain = self.config().http.crossdomain;
+        // Whatever becomes of it: a body that was not read to its end is in the way of another request.
+        session.set_keepalive(None);
+        let _admission = match self.admit(peer) {
+            Ok(admission) => admission,
+            Err(refusal) => {
+                info!("publish refused: {refusal}");
+                self.counters().count(Count::PublishRefused);
+                return answer::text(session, StatusCode::SERVICE_UNAVAILABLE, crossdomain, &refusal.to_string()).await;
+            }
+        };
+        let encoder = session.req_header().headers.get(header::USER_AGENT);
+        let encoder = encoder.and_then(|value| value.to_str().ok()).map(str::to_owned);
+        let wanted = Wanted {
+            vhost: target.key.vhost(),
+            app: target.key.app(),
+            stream: target.key.stream(),
+            encoder: encoder.as_deref(),
+        };
+        let mut ingest = match Ingest::begin(self, &wanted) {
+            Ok(ingest) => ingest,
+            Err(refused) => {
+                let status = match refused {
+                    Refused::Name(_) => StatusCode::BAD_REQUEST,
+                    Refused::Disabled(_) => StatusCode::FORBIDDEN,
+                    Refused::Claim(PublishError::Busy { .. }) => StatusCode::CONFLICT,
+                    Refused::Claim(_) => StatusCode::SERVICE_UNAVAILABLE,
+                };
+                return answer::text(session, status, crossdomain, &refused.to_string()).await;
+            }
+        };
+        if session.req_header().headers.contains_key(header::EXPECT) {
+            session.write_continue_response().await?;
+        }
+        match read_body(session, &mut ingest).await {
+            Ok(()) => {
+                ingest.finish("client_left");
+                answer::text(session, StatusCode::OK, crossdomain, "published").await
+            }
+            Err(end) => {
+                if end.reason() == "protocol_error" {
+                    self.counters().count(Count::ProtocolError);
+                    warn!("{end}");
+                }
+                ingest.finish(end.reason());
+                answer::text(session, end.status(), crossdomain, &end.to_string()).await
+            }
+        }
+    }
+}
+
+async fn read_body(session: &mut Session, ingest: &mut Ingest) -> std::result::Result<(), End> {
+    let mut reader = FlvReader::new();
+    let mut clock = tokio::time::interval(CLOCK);
+    clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            body = session.read_request_body() => {
+                let Some(bytes) = body.map_err(End::Body)? else {
+                    return Ok(());
+                };
+                reader.feed(&bytes);
+                while let Some(tag) = reader.poll()? {
+                    let (kind, body) = match tag.kind {
+                        TAG_AUDIO => (FrameKind::Audio, tag.body),
+                        TAG_VIDEO => (FrameKind::Video, tag.body),
+                        TAG_SCRIPT => metadata::classify(&tag.body),
+                        // Reserved types (FLV 10.1 §E.4.1) are passed over.
+                        _ => continue,
+                    };
+                    match ingest.push(kind, tag.timestamp_ms, body) {
+                        Ok(()) => {}
+                        Err(PushError::Ended(reason)) => return Err(Ended::Claim(reason).into()),
+                        Err(PushError::Malformed(error)) => return Err(error.into()),
+                    }
+                }
+            }
+            _ = clock.tick() => ingest.check(Instant::now())?,
+        }
+    }
+}
