@@ -18,9 +18,9 @@ SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 # The linker and the C code of the dependencies (zlib-ng is built by cmake).
 BUILD_PACKAGES := build-essential cmake
 # The programs that the end to end tests publish, play and look with.
-TEST_PACKAGES := $(BUILD_PACKAGES) ca-certificates chromium curl ffmpeg fonts-dejavu-core openssl procps python3-venv rtmpdump \
+TEST_PACKAGES := $(BUILD_PACKAGES) chromium curl ffmpeg fonts-dejavu-core openssl procps python3-venv rtmpdump \
   gstreamer1.0-tools gstreamer1.0-libav gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad \
-  gstreamer1.0-plugins-ugly
+  gstreamer1.0-plugins-ugly nginx-light libnginx-mod-rtmp
 NEXTEST_VERSION := 0.9.143
 CARGO_FUZZ_VERSION := 0.13.2
 CARGO_DENY_VERSION := 0.20.2
@@ -34,7 +34,7 @@ if [ -n "$$missing" ]; then \
 	command -v apt-get >/dev/null || { echo "error: this needs what Debian packages as: $$missing(and there is no apt-get here to install it)" >&2; exit 1; }; \
 	echo "installing: $$missing"; \
 	$(SUDO) apt-get update -qq || { echo "error: apt-get update failed; needed packages: $$missing" >&2; exit 1; }; \
-	$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null \
+	$(SUDO) env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get install -y -qq --no-install-recommends $$missing >/dev/null \
 		|| { echo "error: apt-get could not install: $$missing" >&2; exit 1; }; \
 fi
 endef

@@ -10,6 +10,7 @@ pub mod media;
 pub mod mux;
 pub mod observe;
 pub mod play;
+mod record;
 pub mod rtmp;
 #[path = "rtmp/listener.rs"]
 pub mod rtmp_listener;
@@ -18,3 +19,4 @@ pub mod tls;
 mod vhost;
 
 pub use play::{Handled, HttpConnections, Live, LiveProxy};
+pub use record::{EndOfRecording, Recorded};

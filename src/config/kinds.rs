@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::error::Origin;
 use super::mount::Mount;
 use super::node::{Data, Node};
+use super::recording_path::RecordingPath;
 use super::schema::{Context, Leaf};
 use super::units::{self, Guess};
 
@@ -422,6 +423,28 @@ impl Leaf for Mounts {
 
     fn environment_node(&self, text: &str, at: &Origin) -> Node {
         split_list(text, at)
+    }
+}
+
+/// The template of the paths of recordings.
+pub(super) struct Recordings;
+
+impl Leaf for Recordings {
+    type Value = RecordingPath;
+
+    fn accepted(&self) -> String {
+        "a path such as \"./objs/recordings/[app]/[stream].[timestamp].flv\"".to_owned()
+    }
+
+    fn parse(&self, node: &Node, path: &str, cx: &mut Context) -> Option<RecordingPath> {
+        parse_scalar(node, path, &self.accepted(), cx, |text| {
+            text.parse::<RecordingPath>()
+                .map_err(|error| Some(error.to_string()))
+        })
+    }
+
+    fn text(&self, value: &RecordingPath) -> String {
+        quoted(value.as_str())
     }
 }
 

@@ -9,8 +9,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::DEFAULT_VHOST;
-use super::kinds::{FilePath, HostNames, Int, Listen, Mounts, Size, Switch, Time, one_of, words};
+use super::kinds::{
+    FilePath, HostNames, Int, Listen, Mounts, Recordings, Size, Switch, Time, one_of, words,
+};
 use super::mount::Mount;
+use super::recording_path::RecordingPath;
 use super::schema::section;
 use super::sections::{Item, Named, items, nested, optional};
 
@@ -237,6 +240,8 @@ section! {
         play: Play = Play::default() => nested(),
         /// What publishers have to keep to.
         publish: Publish = Publish::default() => nested(),
+        /// Recording of streams into FLV files.
+        dvr: Dvr = Dvr::default() => nested(),
     }
 }
 
@@ -354,6 +359,39 @@ words! {
         Reject = "reject",
         /// The old one is ended.
         Kick = "kick",
+    }
+}
+
+section! {
+    /// Recording. A recording reads the stream as a player does; whatever becomes of it, the stream goes on.
+    pub struct Dvr {
+        /// Whether the streams of this vhost are recorded.
+        enabled: bool = false => Switch,
+        /// Where the files go. Variables: `[vhost]`, `[app]`, `[stream]`; the moment at which the file begins, in local time:
+        /// year `[2006]`, month `[01]`, day `[02]`, hour `[15]`, minute `[04]`, second `[05]`, millisecond `[999]`; and
+        /// `[timestamp]`, the same in milliseconds since 1970. Folders are made. While it is written, a file has `.tmp`
+        /// after its name. No file is overwritten: a name that is taken gets -1, -2 and so on.
+        path: RecordingPath = RecordingPath::default() => Recordings,
+        /// When a file ends and the next begins.
+        plan: DvrPlan = DvrPlan::Session => one_of(),
+        /// Length of a file with `plan: segment`: it ends at the first keyframe after that time.
+        duration: Duration = secs(30) => Time { range: secs(1)..=secs(86_400), zero: "" },
+        /// Let files of `plan: segment` begin at keyframes only. Off, they are cut at any frame: lengths are exact, and players
+        /// have no picture until the file's first keyframe.
+        wait_keyframe: bool = true => Switch,
+        /// What is done to the timestamps in each file. The stream's own, `play.time_jitter`, comes before it.
+        time_jitter: TimeJitter = TimeJitter::Full => one_of(),
+    }
+}
+
+words! {
+    /// When a file ends and the next begins.
+    pub enum DvrPlan {
+        /// One file from the begin of a stream to its end. A publisher that is back within `publish.republish_wait` goes on
+        /// in the same file.
+        Session = "session",
+        /// A new file whenever `duration` is over.
+        Segment = "segment",
     }
 }
 

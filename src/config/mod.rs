@@ -28,6 +28,7 @@ mod live;
 mod mount;
 mod node;
 mod print;
+mod recording_path;
 mod schema;
 mod secret;
 mod sections;
@@ -49,11 +50,12 @@ use self::schema::{Context, Origins};
 
 pub use self::error::{ConfigError, ConfigErrors, Origin, Problem};
 pub use self::live::{
-    Cert, Http, HttpRemux, Https, Limits, Live, Log, LogFormat, LogLevel, OnBusy, OnMissing, Play,
+    Cert, Dvr, DvrPlan, Http, HttpRemux, Https, Limits, Live, Log, LogFormat, LogLevel, OnBusy, OnMissing, Play,
     Publish, Rtmp, RtmpTls, StartTime, TimeJitter, Vhost,
 };
 pub use self::mount::{BadPath, Extension, Mount, MountError, MountMatch};
 pub use self::print::{Key, keys, print_config};
+pub use self::recording_path::{Moment, Names, RecordingPath, RecordingPathError};
 pub use self::secret::Secret;
 
 /// The file that is read when none is named, if it is there; from the working folder.

@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use super::error::{ConfigError, Problem};
-use super::live::{Cert, Live};
+use super::live::{Cert, DvrPlan, Live};
 use super::schema::Origins;
 
 /// The largest certificate or key file that is read, in bytes: a chain of ten certificates is 20 KB.
@@ -53,6 +53,13 @@ pub(super) fn check(live: &Live, origins: &Origins) -> Vec<ConfigError> {
                 &format!("live.vhosts.{name}.play.mw_latency"),
                 "has to be shorter than queue_length, or every player would skip at each write"
                     .to_owned(),
+            );
+        }
+        let dvr = &vhost.dvr;
+        if dvr.enabled && dvr.plan == DvrPlan::Segment && !dvr.path.tells_seconds_apart() {
+            report.conflict(
+                &format!("live.vhosts.{name}.dvr.path"),
+                "has to tell the files of plan: segment apart: it needs [timestamp] or [05]".to_owned(),
             );
         }
     }

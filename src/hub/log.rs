@@ -30,13 +30,22 @@ pub struct LogKey {
 pub enum Format {
     /// FLV over HTTP (Adobe FLV 10.1 annex E).
     Flv,
+    /// RTMP chunks, for players of message stream 1.
+    Rtmp,
 }
 
 impl Format {
+    /// Whether it says at its beginning, once, which tracks it has.
+    pub fn announces_tracks(self) -> bool {
+        matches!(self, Self::Flv)
+    }
+
     /// The `Content-Type` of a response in this format.
     pub fn content_type(self) -> &'static str {
         match self {
             Self::Flv => "video/x-flv",
+            // Never given over HTTP.
+            Self::Rtmp => "application/octet-stream",
         }
     }
 
@@ -44,6 +53,7 @@ impl Format {
     pub fn name(self) -> &'static str {
         match self {
             Self::Flv => "flv",
+            Self::Rtmp => "rtmp",
         }
     }
 }

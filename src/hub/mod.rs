@@ -24,7 +24,7 @@ mod writer;
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -102,13 +102,15 @@ pub enum PublishError {
     Shutdown,
 }
 
-/// Bounds of the whole hub.
+/// Bounds of the whole hub, and what its streams need to know.
 #[derive(Clone, Copy, Debug)]
 pub struct HubLimits {
     /// Streams with a publisher; 0: no bound.
     pub streams: usize,
     /// Bytes kept for each stream.
     pub stream_memory: usize,
+    /// Chunk size of the bytes made for RTMP players.
+    pub rtmp_chunk_size: u32,
 }
 
 /// See the module. Cheap to clone: clones share the streams.
@@ -123,7 +125,11 @@ struct Inner {
     registry: Mutex<Registry>,
     waiters: Waiters,
     next_publisher: AtomicU64,
+    on_publish: OnceLock<OnPublish>,
 }
+
+/// Told of each claim that is given, before its first frame.
+type OnPublish = Box<dyn Fn(&Arc<Stream>) + Send + Sync>;
 
 #[derive(Default)]
 struct Registry {
@@ -146,8 +152,15 @@ impl Hub {
                 registry: Mutex::default(),
                 waiters: Waiters::default(),
                 next_publisher: AtomicU64::new(1),
+                on_publish: OnceLock::new(),
             }),
         }
+    }
+
+    /// Sets what is told of each claim that is given, a second publisher's of the same stream too: before the first frame, on the
+    /// publisher's thread. It must not block. Only the first call has an effect.
+    pub(crate) fn on_publish(&self, told: impl Fn(&Arc<Stream>) + Send + Sync + 'static) {
+        let _ = self.inner.on_publish.set(Box::new(told));
     }
 
     /// Claims a stream for a publisher.
@@ -166,7 +179,7 @@ impl Hub {
         let entry = match registry.streams.get_mut(&key) {
             Some(entry) => entry,
             None => registry.streams.entry(key.clone()).or_insert(Entry {
-                stream: Arc::new(Stream::new(key.clone(), Arc::clone(settings), self.inner.limits.stream_memory, now)),
+                stream: Arc::new(Stream::new(key.clone(), Arc::clone(settings), &self.inner.limits, now)),
                 control: None,
             }),
         };
@@ -174,7 +187,8 @@ impl Hub {
             Some(_) if settings.publish.on_busy == OnBusy::Reject => return Err(PublishError::Busy { key }),
             Some(old) => old.end(EndReason::Kicked),
             None if limit > 0 && claimed >= limit => {
-                if entry.stream.players() == 0 {
+                // One that somebody reads ends by itself.
+                if entry.stream.players() == 0 && entry.stream.logs() == 0 {
                     registry.streams.remove(&key);
                 }
                 return Err(PublishError::TooManyStreams { max: limit });
@@ -184,6 +198,10 @@ impl Hub {
         entry.control = Some(Arc::clone(&control));
         entry.stream.begin(id, now);
         let stream = Arc::clone(&entry.stream);
+        drop(registry);
+        if let Some(told) = self.inner.on_publish.get() {
+            told(&stream);
+        }
         Ok(Publisher::new(self.clone(), stream, control, id))
     }
 

@@ -10,12 +10,12 @@ use parking_lot::Mutex;
 use crate::config::{self, Vhost};
 use crate::media::codec::CodecInfo;
 use crate::media::{Frame, FrameKind, MixCorrect, TagError, TimeJitter, Timeline, Tracks};
-use crate::mux::FlvMux;
+use crate::mux::{FlvMux, Muxer, RtmpMux};
 
 use super::gop::GopCache;
 use super::log::{Format, Log, LogKey, Window, next_log_id};
 use super::writer::LogWriter;
-use super::{EndReason, StreamKey};
+use super::{EndReason, HubLimits, StreamKey};
 
 /// A log that nobody reads is kept this long, so that a player that reconnects finds it warm.
 const LOG_LINGER: Duration = Duration::from_secs(10);
@@ -26,6 +26,8 @@ pub struct Stream {
     settings: Arc<Vhost>,
     /// Bytes kept at most: `limits.stream_memory`.
     memory: usize,
+    /// Chunk size that RTMP players are told, in bytes.
+    rtmp_chunk_size: u32,
     /// Guards all that a frame changes: timeline, headers, the GOP and the writers' side of the logs. Taken by the publisher for each
     /// frame, by players when they join, by the hub's tick. Never held over an await; the rings' own locks nest inside it.
     ingest: Mutex<Ingest>,
@@ -94,7 +96,7 @@ pub enum PushError {
 }
 
 impl Stream {
-    pub(super) fn new(key: StreamKey, settings: Arc<Vhost>, memory: usize, now: Instant) -> Self {
+    pub(super) fn new(key: StreamKey, settings: Arc<Vhost>, limits: &HubLimits, now: Instant) -> Self {
         let timeline = Timeline::new(match settings.play.time_jitter {
             config::TimeJitter::Full => TimeJitter::Full,
             config::TimeJitter::Zero => TimeJitter::Zero,
@@ -104,7 +106,8 @@ impl Stream {
         Self {
             key,
             settings,
-            memory,
+            memory: limits.stream_memory,
+            rtmp_chunk_size: limits.rtmp_chunk_size,
             ingest: Mutex::new(Ingest {
                 publisher: None,
                 had_publisher: false,
@@ -358,9 +361,14 @@ impl Stream {
         self.ingest.lock().ready
     }
 
-    fn flags(&self, ingest: &Ingest) -> AvFlags {
+    fn flags(&self, ingest: &Ingest, format: Format) -> AvFlags {
         let remux = &self.settings.http_remux;
-        if remux.guess_has_av {
+        if !format.announces_tracks() {
+            AvFlags {
+                audio: true,
+                video: true,
+            }
+        } else if remux.guess_has_av {
             AvFlags {
                 audio: ingest.tracks.has_audio(),
                 video: ingest.tracks.has_video(),
@@ -378,13 +386,33 @@ impl Stream {
     pub fn open(self: &Arc<Self>, format: Format, max_players: usize) -> Result<Seat, SeatError> {
         let mut ingest = self.ingest.lock();
         let ingest = &mut *ingest;
+        if max_players > 0 && self.players() >= max_players && !ingest.ended {
+            return Err(SeatError::Full { max: max_players });
+        }
+        let flags = self.flags(ingest, format);
+        self.seat(ingest, format, flags, true)
+    }
+
+    /// Takes a seat for a reader of the server's own, such as a recording: no limit counts it, nor does it keep a publisher from
+    /// being idle. It is given all tracks, those too that come late.
+    pub fn tap(self: &Arc<Self>, format: Format) -> Result<Seat, SeatError> {
+        let all = AvFlags {
+            audio: true,
+            video: true,
+        };
+        self.seat(&mut self.ingest.lock(), format, all, false)
+    }
+
+    fn seat(
+        self: &Arc<Self>,
+        ingest: &mut Ingest,
+        format: Format,
+        flags: AvFlags,
+        is_player: bool,
+    ) -> Result<Seat, SeatError> {
         if ingest.ended {
             return Err(SeatError::Ended);
         }
-        if max_players > 0 && self.players() >= max_players {
-            return Err(SeatError::Full { max: max_players });
-        }
-        let flags = self.flags(ingest);
         let key = LogKey {
             format,
             audio: flags.audio,
@@ -395,10 +423,13 @@ impl Stream {
             None => self.add_log(ingest, key),
         };
         log.player_joined();
-        self.players.fetch_add(1, Ordering::Relaxed);
+        if is_player {
+            self.players.fetch_add(1, Ordering::Relaxed);
+        }
         Ok(Seat {
             stream: Arc::clone(self),
             log,
+            is_player,
         })
     }
 
@@ -409,11 +440,14 @@ impl Stream {
             gop_cache: play.gop_cache,
         };
         let log = Arc::new(Log::new(next_log_id(), key, window));
-        let mux = match key.format {
+        let mux: Box<dyn Muxer> = match key.format {
             Format::Flv => Box::new(FlvMux {
                 audio: key.audio,
                 video: key.video,
                 drop: self.settings.http_remux.drop_if_not_match,
+            }),
+            Format::Rtmp => Box::new(RtmpMux {
+                chunk_size: self.rtmp_chunk_size,
             }),
         };
         let merge_ms = u64::try_from(play.mw_latency.as_millis()).unwrap_or(u64::MAX);
@@ -499,10 +533,11 @@ pub enum SeatError {
     },
 }
 
-/// A player's place at a stream: counted while it lives.
+/// A reader's place at a stream: a player's is counted while it lives.
 pub struct Seat {
     stream: Arc<Stream>,
     log: Arc<Log>,
+    is_player: bool,
 }
 
 impl Seat {
@@ -520,6 +555,8 @@ impl Seat {
 impl Drop for Seat {
     fn drop(&mut self) {
         self.log.player_left();
-        self.stream.players.fetch_sub(1, Ordering::Relaxed);
+        if self.is_player {
+            self.stream.players.fetch_sub(1, Ordering::Relaxed);
+        }
     }
 }

@@ -13,6 +13,7 @@ use crate::media::flv::{FlvReader, FlvTag, TAG_AUDIO, TAG_SCRIPT, TAG_VIDEO};
 const LIMITS: HubLimits = HubLimits {
     streams: 0,
     stream_memory: 32 << 20,
+    rtmp_chunk_size: 60_000,
 };
 
 /// A hub, a publisher and a clock.
@@ -356,7 +357,7 @@ fn memory_is_bounded_when_keyframes_never_come_again() {
     let mut vhost = Vhost::default();
     vhost.play.gop_cache_max_frames = 0;
     let memory = 1 << 20;
-    let hub = Hub::new(HubLimits { streams: 0, stream_memory: memory });
+    let hub = Hub::new(HubLimits { stream_memory: memory, ..LIMITS });
     let now = Instant::now();
     let p = hub.publish(key("s"), &Arc::new(vhost), now).unwrap();
     let push = |kind, at, body: Vec<u8>| p.push(kind, at, body.into(), now).unwrap();

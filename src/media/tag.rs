@@ -244,6 +244,10 @@ impl Iterator for Parts {
             } => self.track(head, multitrack, position),
             State::Done => return None,
         };
+        if result.is_err() {
+            // What follows could be found by its size, but a walk that failed once is not to be trusted any more.
+            self.state = State::Done;
+        }
         Some(result)
     }
 }

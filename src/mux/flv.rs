@@ -11,17 +11,13 @@
 
 use bytes::{BufMut, BytesMut};
 
-use super::Muxer;
+use super::{METADATA_MS, Muxer};
 use crate::media::flv::{
     FLAG_AUDIO, FLAG_VIDEO, HEADER_SIZE, MAX_BODY_SIZE, PREVIOUS_TAG_SIZE, SIGNATURE, TAG_AUDIO,
     TAG_HEADER_SIZE, TAG_SCRIPT, TAG_VIDEO, TagHeader, VERSION,
 };
 use crate::media::metadata::MAX_METADATA_BYTES;
 use crate::media::{Frame, FrameKind, Metadata, Tracks};
-
-/// The time on every onMetaData, wherever it stands: FFmpeg and what is built on it take a script tag with another time for a
-/// subtitle, and show a text stream that is none.
-const METADATA_MS: u64 = 0;
 
 /// How far before its base a timestamp may lie for [`rebase`] to take it for the past, in milliseconds. A player starts at a
 /// keyframe, and audio or a sequence header beside it may be a little older; anything else is 49 days in the future.

@@ -5,12 +5,18 @@
 //! change nothing.
 
 pub mod flv;
+pub mod rtmp;
 
 use bytes::BytesMut;
 
 use crate::media::{Frame, Tracks};
 
 pub use flv::FlvMux;
+pub use rtmp::RtmpMux;
+
+/// The time on every onMetaData, wherever it stands: FFmpeg and what is built on it take a script tag with another time for a
+/// subtitle, and show a text stream that is none.
+const METADATA_MS: u64 = 0;
 
 /// Makes the bytes of one format.
 pub trait Muxer: Send {

@@ -16,6 +16,9 @@ pub struct Counters {
     stalls: AtomicU64,
     bytes_in: AtomicU64,
     bytes_out: AtomicU64,
+    recordings: AtomicU64,
+    recording_bytes: AtomicU64,
+    recording_errors: AtomicU64,
 }
 
 /// The counts at one moment.
@@ -44,6 +47,12 @@ pub struct Snapshot {
     pub bytes_in: u64,
     /// Bytes to players that ended.
     pub bytes_out: u64,
+    /// Files of recordings that were finished.
+    pub recordings: u64,
+    /// Their bytes.
+    pub recording_bytes: u64,
+    /// Times that a recording could not be begun, written or closed, or lost frames.
+    pub recording_errors: u64,
 }
 
 /// What can be counted, one at a time.
@@ -57,6 +66,7 @@ pub(crate) enum Count {
     ConnectionRefused,
     ProtocolError,
     Stall,
+    RecordingError,
 }
 
 impl Counters {
@@ -70,6 +80,7 @@ impl Counters {
             Count::ConnectionRefused => &self.connections_refused,
             Count::ProtocolError => &self.protocol_errors,
             Count::Stall => &self.stalls,
+            Count::RecordingError => &self.recording_errors,
         };
         counter.fetch_add(1, Ordering::Relaxed);
     }
@@ -81,6 +92,11 @@ impl Counters {
 
     pub(crate) fn publish_ended(&self, bytes: u64) {
         self.bytes_in.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    pub(crate) fn recording_ended(&self, bytes: u64) {
+        self.recordings.fetch_add(1, Ordering::Relaxed);
+        self.recording_bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
     /// The counts now. Each is exact; together they may be a moment apart.
@@ -98,6 +114,9 @@ impl Counters {
             stalls: get(&self.stalls),
             bytes_in: get(&self.bytes_in),
             bytes_out: get(&self.bytes_out),
+            recordings: get(&self.recordings),
+            recording_bytes: get(&self.recording_bytes),
+            recording_errors: get(&self.recording_errors),
         }
     }
 }

@@ -12,6 +12,7 @@ use crate::mux::flv;
 
 use super::Admission;
 use super::account::{Account, PlayEnd};
+use super::talk::Said;
 use super::transport::{Look, Transport};
 
 /// Catching up is done in turns of about this many bytes, so that the ring's lock is not taken for each unit.
@@ -29,6 +30,8 @@ pub(super) struct Player {
     /// The next unit to be written.
     next: u64,
     phase: Phase,
+    /// It asked for a halt: units pass it by.
+    paused: bool,
     /// [`Unit::headers_version`] of the last unit written.
     headers_version: u64,
     rebase: Rebase,
@@ -79,6 +82,7 @@ impl Player {
             seat,
             next: 0,
             phase: Phase::Join,
+            paused: false,
             headers_version: 0,
             rebase,
             out: VecDeque::new(),
@@ -104,6 +108,12 @@ impl Player {
     /// Writes units that follow its position, as a fan-out worker has them at hand. A player that waits for a start takes the first
     /// unit that is one.
     pub(super) fn poll_units(&mut self, cx: &mut Context<'_>, units: &[Arc<Unit>]) -> Turn {
+        if self.transport.talks() {
+            match self.poll_look(cx) {
+                Turn::Edge => {}
+                other => return other,
+            }
+        }
         for unit in units {
             if unit.seq < self.next {
                 continue;
@@ -147,7 +157,7 @@ impl Player {
         if self.phase != Phase::Playing {
             self.next = match log.join() {
                 // A player that resumes never goes back to what it has seen.
-                Some(start) if start.seq >= self.next => start.seq,
+                Some(start) if start.seq >= self.next && !self.paused => start.seq,
                 _ => self.next.max(log.next_seq()),
             };
             return;
@@ -170,7 +180,7 @@ impl Player {
     /// Queues the bytes of one unit, with what must stand before it.
     fn take(&mut self, unit: &Unit) {
         if self.phase != Phase::Playing {
-            let Some(prelude) = &unit.prelude else {
+            let Some(prelude) = unit.prelude.as_ref().filter(|_| !self.paused) else {
                 // Not a place to start: let it pass.
                 self.next = unit.seq + 1;
                 return;
@@ -214,27 +224,39 @@ impl Player {
     /// Looks at what the player says, and answers it.
     pub(super) fn poll_look(&mut self, cx: &mut Context<'_>) -> Turn {
         match self.transport.poll_look(cx) {
-            Look::Here => Turn::Edge,
+            Look::Said(Said::Nothing) => Turn::Edge,
             Look::Left => Turn::Gone(io::ErrorKind::UnexpectedEof.into()),
-            Look::Answer(bytes) => {
-                if self.out.len() > MAX_ANSWERS_QUEUED {
-                    // It asks and asks, and reads nothing.
-                    return Turn::Gone(io::ErrorKind::InvalidInput.into());
+            Look::Said(Said::Answer(bytes)) => self.answer(cx, bytes),
+            Look::Said(Said::Pause(paused, bytes)) => {
+                self.paused = paused;
+                if self.phase == Phase::Playing {
+                    // What comes meanwhile is lost to it; it goes on at a keyframe.
+                    self.phase = Phase::Resume;
                 }
-                // Behind what was begun: no frame is cut.
-                self.out.push_back(bytes);
-                match self.poll_drain(cx) {
-                    Poll::Ready(Ok(())) => Turn::Edge,
-                    Poll::Ready(Err(error)) => Turn::Gone(error),
-                    Poll::Pending => Turn::Blocked,
-                }
+                self.answer(cx, bytes)
             }
-            Look::Close(bytes) => {
+            Look::Said(Said::Close(bytes)) => {
                 self.out.push_back(bytes);
                 // As good as it gets: a socket that is full does not hear it.
                 let _ = self.poll_drain(cx);
                 Turn::Gone(io::ErrorKind::ConnectionAborted.into())
             }
+        }
+    }
+
+    fn answer(&mut self, cx: &mut Context<'_>, bytes: Bytes) -> Turn {
+        if self.out.len() > MAX_ANSWERS_QUEUED {
+            // It asks and asks, and reads nothing.
+            return Turn::Gone(io::ErrorKind::InvalidInput.into());
+        }
+        if !bytes.is_empty() {
+            // Behind what was begun: no frame is cut.
+            self.out.push_back(bytes);
+        }
+        match self.poll_drain(cx) {
+            Poll::Ready(Ok(())) => Turn::Edge,
+            Poll::Ready(Err(error)) => Turn::Gone(error),
+            Poll::Pending => Turn::Blocked,
         }
     }
 

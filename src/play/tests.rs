@@ -10,7 +10,7 @@ use tokio::time::timeout;
 use super::account::{Account, PlayEnd};
 use super::limits::Connections;
 use super::player::{Player, Rebase};
-use super::transport::Transport;
+use super::transport::{Framing, Transport};
 use super::worker::Workers;
 use crate::config::Vhost;
 use crate::hub::{Format, Hub, HubLimits, Publisher, StreamKey};
@@ -40,6 +40,7 @@ impl Rig {
         let hub = Hub::new(HubLimits {
             streams: 0,
             stream_memory: 32 << 20,
+            rtmp_chunk_size: 60_000,
         });
         let key = StreamKey::new("v", "live", "s").unwrap();
         let publisher = hub.publish(key, &Arc::new(vhost), Instant::now()).unwrap();
@@ -92,9 +93,10 @@ impl Rig {
             skips: 0,
             end: PlayEnd::Shutdown,
         };
-        let transport = Transport::Http1 {
+        let transport = Transport::Socket {
             io: Box::new(ours),
-            chunked: false,
+            framing: Framing::Bare,
+            talk: None,
         };
         let admission = self.connections.admit(None).unwrap();
         self.workers.add(Player::new(transport, seat, rebase, account, admission));

@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 
 use crate::hub::Framed;
 
-use super::websocket::{ClientFrames, CloseCode, Said, close_frame};
+use super::talk::{Said, Talk};
 
 /// What a player sends is read this much at a time.
 const DISCARD_BYTES: usize = 1024;
@@ -26,19 +26,14 @@ const MAX_SLICES: usize = 16;
 
 /// One player's way out. All polls are safe with a waker that does nothing; the slow lane polls again with a real one.
 pub(super) enum Transport {
-    /// HTTP/1: the socket was taken out of pingora's session.
-    Http1 {
+    /// A connection of the player's own: taken out of an HTTP/1 session, or RTMP's.
+    Socket {
         /// Plain or TLS.
         io: Stream,
-        /// HTTP/1.1; an HTTP/1.0 body is delimited by the close.
-        chunked: bool,
-    },
-    /// WebSocket: the socket was taken after the handshake.
-    WebSocket {
-        /// Plain or TLS.
-        io: Stream,
-        /// What the player says.
-        said: ClientFrames,
+        /// What stands around the bytes.
+        framing: Framing,
+        /// What the player says, where it may say something.
+        talk: Option<Box<dyn Talk>>,
     },
     /// HTTP/2: a stream of a connection that pingora drives.
     Http2 {
@@ -49,17 +44,24 @@ pub(super) enum Transport {
     },
 }
 
+/// What stands around the bytes on a socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Framing {
+    /// Nothing: HTTP/1.0, whose body the close delimits, and RTMP, whose bytes are chunks already.
+    Bare,
+    /// HTTP/1.1 chunks.
+    Chunked,
+    /// WebSocket messages.
+    Messages,
+}
+
 /// What a look at a player's side of the connection found.
 #[derive(Debug)]
 pub(super) enum Look {
     /// It is there.
-    Here,
-    /// It is gone, or breaks off.
+    Said(Said),
+    /// It is gone.
     Left,
-    /// It is there and wants this answer.
-    Answer(Bytes),
-    /// It wants to close, after this word.
-    Close(Bytes),
 }
 
 impl Transport {
@@ -68,10 +70,10 @@ impl Transport {
         if framed.body_len() == 0 {
             return;
         }
-        match self {
-            Self::Http1 { chunked: true, .. } => out.push_back(framed.chunk()),
-            Self::Http1 { chunked: false, .. } | Self::Http2 { .. } => out.push_back(framed.body()),
-            Self::WebSocket { .. } => {
+        match self.framing() {
+            Framing::Chunked => out.push_back(framed.chunk()),
+            Framing::Bare => out.push_back(framed.body()),
+            Framing::Messages => {
                 out.push_back(framed.message_header());
                 out.push_back(framed.body());
             }
@@ -81,7 +83,7 @@ impl Transport {
     /// Writes from the front of `out`, which is not empty, and advances it. Ready means progress.
     pub(super) fn poll_write(&mut self, cx: &mut Context<'_>, out: &mut VecDeque<Bytes>) -> Poll<io::Result<usize>> {
         match self {
-            Self::Http1 { io, .. } | Self::WebSocket { io, .. } => {
+            Self::Socket { io, .. } => {
                 let written = match out.front() {
                     // The usual case: one unit, one plain write.
                     Some(piece) if out.len() == 1 => ready!(Pin::new(io).poll_write(cx, piece))?,
@@ -125,7 +127,7 @@ impl Transport {
     /// Pushes out what a layer below holds (pingora's write buffer, TLS records).
     pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
-            Self::Http1 { io, .. } | Self::WebSocket { io, .. } => Pin::new(io).poll_flush(cx),
+            Self::Socket { io, .. } => Pin::new(io).poll_flush(cx),
             // The connection's task flushes.
             Self::Http2 { .. } => Poll::Ready(Ok(())),
         }
@@ -134,32 +136,45 @@ impl Transport {
     /// Looks at the player's side: whether it left, as far as the socket tells, and what it says.
     pub(super) fn poll_look(&mut self, cx: &mut Context<'_>) -> Look {
         match self {
-            Self::Http1 { io, .. } => poll_socket(io, cx, |_| Look::Here),
-            Self::WebSocket { io, said } => poll_socket(io, cx, |bytes| match said.feed(bytes) {
-                Said::Nothing => Look::Here,
-                Said::Answer(frames) => Look::Answer(frames),
-                Said::Close(frame) => Look::Close(frame),
+            Self::Socket { io, talk, .. } => poll_socket(io, cx, |bytes| match talk {
+                Some(talk) => talk.hear(bytes),
+                None => Said::Nothing,
             }),
             Self::Http2 { body, .. } => match body.poll_reset(cx) {
                 Poll::Ready(_) => Look::Left,
-                Poll::Pending => Look::Here,
+                Poll::Pending => Look::Said(Said::Nothing),
             },
         }
     }
 
-    /// What ends the body properly, to be written before [`Transport::poll_close`].
-    pub(super) fn last_piece(&self) -> Bytes {
+    /// Whether the player may say something that wants an answer soon.
+    pub(super) fn talks(&self) -> bool {
+        matches!(self, Self::Socket { talk: Some(_), .. })
+    }
+
+    fn framing(&self) -> Framing {
         match self {
-            Self::Http1 { chunked: true, .. } => Bytes::from_static(LAST_CHUNK),
-            Self::WebSocket { .. } => close_frame(CloseCode::Normal),
-            Self::Http1 { chunked: false, .. } | Self::Http2 { .. } => Bytes::new(),
+            Self::Socket { framing, .. } => *framing,
+            Self::Http2 { .. } => Framing::Bare,
+        }
+    }
+
+    /// What ends the body properly, to be written before [`Transport::poll_close`].
+    pub(super) fn last_piece(&mut self) -> Bytes {
+        match self {
+            Self::Socket { talk: Some(talk), .. } => talk.goodbye(),
+            Self::Socket {
+                framing: Framing::Chunked,
+                ..
+            } => Bytes::from_static(LAST_CHUNK),
+            _ => Bytes::new(),
         }
     }
 
     /// Ends the body and closes what is the player's own.
     pub(super) fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
-            Self::Http1 { io, .. } | Self::WebSocket { io, .. } => Pin::new(io).poll_shutdown(cx),
+            Self::Socket { io, .. } => Pin::new(io).poll_shutdown(cx),
             Self::Http2 { body, .. } => Poll::Ready(body.send_data(Bytes::new(), true).map_err(from_h2)),
         }
     }
@@ -173,14 +188,14 @@ impl Transport {
 }
 
 /// Reads what there is, once, and gives it to `take`.
-fn poll_socket(io: &mut Stream, cx: &mut Context<'_>, take: impl FnOnce(&[u8]) -> Look) -> Look {
+fn poll_socket(io: &mut Stream, cx: &mut Context<'_>, take: impl FnOnce(&[u8]) -> Said) -> Look {
     let mut room = [0u8; DISCARD_BYTES];
     let mut buf = ReadBuf::new(&mut room);
     match Pin::new(io).poll_read(cx, &mut buf) {
         Poll::Ready(Ok(())) if buf.filled().is_empty() => Look::Left,
-        Poll::Ready(Ok(())) => take(buf.filled()),
+        Poll::Ready(Ok(())) => Look::Said(take(buf.filled())),
         Poll::Ready(Err(_)) => Look::Left,
-        Poll::Pending => Look::Here,
+        Poll::Pending => Look::Said(Said::Nothing),
     }
 }
 

@@ -14,6 +14,8 @@ use sha1::{Digest, Sha1};
 
 use crate::hub::message_header;
 
+use super::talk::{Said, Talk};
+
 /// RFC 6455 §1.3: what is appended to the client's key.
 const GUID: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 /// Bytes of a client's key after decoding (§4.1).
@@ -96,17 +98,6 @@ fn has_token(headers: &HeaderMap, name: &str, token: &str) -> bool {
         .any(|part| part.trim().eq_ignore_ascii_case(token))
 }
 
-/// What a client said.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Said {
-    /// Nothing that needs an answer.
-    Nothing,
-    /// These frames are to be sent, and the play goes on.
-    Answer(Bytes),
-    /// This frame is to be sent, and then the connection is closed.
-    Close(Bytes),
-}
-
 /// Reads a client's frames, piece by piece.
 #[derive(Debug, Default)]
 pub(super) struct ClientFrames {
@@ -114,9 +105,8 @@ pub(super) struct ClientFrames {
     buffer: BytesMut,
 }
 
-impl ClientFrames {
-    /// Takes what came and says what is to be answered.
-    pub(super) fn feed(&mut self, bytes: &[u8]) -> Said {
+impl Talk for ClientFrames {
+    fn hear(&mut self, bytes: &[u8]) -> Said {
         self.buffer.extend_from_slice(bytes);
         let mut answers = BytesMut::new();
         let mut answered = 0;
@@ -149,6 +139,12 @@ impl ClientFrames {
         }
     }
 
+    fn goodbye(&mut self) -> Bytes {
+        close_frame(CloseCode::Normal)
+    }
+}
+
+impl ClientFrames {
     /// The next whole frame: opcode and payload, unmasked.
     fn frame(&mut self) -> Result<Option<(u8, Bytes)>, CloseCode> {
         let mut head = &self.buffer[..];
@@ -252,13 +248,13 @@ mod tests {
         let mut said = frame(0x81, b"hello");
         said.extend(frame(0x89, b"are you there"));
         let mut frames = ClientFrames::default();
-        let Said::Answer(pong) = frames.feed(&said) else { panic!("no answer") };
+        let Said::Answer(pong) = frames.hear(&said) else { panic!("no answer") };
         assert_eq!(&pong[..], b"\x8a\x0dare you there");
         assert_eq!(frames.buffer.capacity(), 0);
         // Byte by byte it is the same.
         let mut answers = Vec::new();
         for byte in said {
-            if let Said::Answer(bytes) = frames.feed(&[byte]) {
+            if let Said::Answer(bytes) = frames.hear(&[byte]) {
                 answers.extend_from_slice(&bytes);
             }
         }
@@ -267,7 +263,7 @@ mod tests {
 
     #[test]
     fn a_close_is_answered_and_ends() {
-        let said = ClientFrames::default().feed(&frame(0x88, &1001u16.to_be_bytes()));
+        let said = ClientFrames::default().hear(&frame(0x88, &1001u16.to_be_bytes()));
         assert_eq!(said, Said::Close(Bytes::from_static(b"\x88\x02\x03\xe8")));
     }
 
@@ -290,7 +286,7 @@ mod tests {
             (frame(0x82, &vec![0; 5000]), CloseCode::TooBig),
             (flood, CloseCode::Policy),
         ] {
-            assert_eq!(ClientFrames::default().feed(&bytes), Said::Close(close_frame(code)), "{bytes:x?}");
+            assert_eq!(ClientFrames::default().hear(&bytes), Said::Close(close_frame(code)), "{bytes:x?}");
         }
     }
 
@@ -299,7 +295,7 @@ mod tests {
         fn no_input_makes_it_panic_or_grow(pieces in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..300), 0..40)) {
             let mut frames = ClientFrames::default();
             for piece in pieces {
-                if let Said::Close(_) = frames.feed(&piece) {
+                if let Said::Close(_) = frames.hear(&piece) {
                     break;
                 }
                 prop_assert!(frames.buffer.len() as u64 <= MAX_CLIENT_FRAME + 14);

@@ -15,6 +15,7 @@ pub enum Event {
     /// [`reject_publish`](super::ServerSession::reject_publish).
     Publish(Publish),
     /// The client wants to play. Nothing more is decoded until the driver calls
+    /// [`accept_play`](super::ServerSession::accept_play) or
     /// [`reject_play`](super::ServerSession::reject_play).
     Play(Play),
     /// Audio or video of an accepted publish.
@@ -39,6 +40,18 @@ pub enum Event {
         /// An FLV script tag body: the name as an AMF0 string, then the values, which are not checked. A leading
         /// `@setDataFrame` and the AMF3 wrapping are gone.
         payload: Bytes,
+    },
+    /// The client halts an accepted play, or wants to go on. It was answered.
+    Pause {
+        /// The message stream of the play.
+        stream_id: u32,
+        /// True to halt.
+        paused: bool,
+    },
+    /// The client ended an accepted play; not after [`end_play`](super::ServerSession::end_play).
+    StopPlay {
+        /// The message stream of the play.
+        stream_id: u32,
     },
     /// The client ended an accepted publish. Once for each; not after
     /// [`end_publish`](super::ServerSession::end_publish), nor when the connection just breaks.

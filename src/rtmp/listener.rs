@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use bytes::{Bytes, BytesMut};
 use pingora::apps::ServerApp;
 use pingora::protocols::Stream;
 use pingora::server::ShutdownWatch;
@@ -21,10 +22,14 @@ use crate::hub::{EndReason, PublishError, PushError};
 use crate::ingest::{self, Ended, Ingest, Refused, Wanted};
 use crate::media::{FrameKind, metadata};
 use crate::observe::Count;
-use crate::play::{Admission, Live, Peer, SERVER};
+use crate::hub::{Format, StreamKey};
+use crate::mux::rtmp::STREAM_ID;
+use crate::play::{Admission, Joined, Live, Peer, SERVER, Said, Talk, Wish};
 use crate::vhost;
 
-use crate::rtmp::{Connect, Event, MediaKind, ProtocolError, Publish, Reject, ServerSession, SessionConfig};
+use crate::rtmp::{
+    Connect, Event, MediaKind, Play, ProtocolError, Publish, Reject, ServerSession, SessionConfig,
+};
 
 /// How often a connection looks at its clocks: the grain of all timeouts of a session.
 const CLOCK: Duration = Duration::from_millis(500);
@@ -84,7 +89,11 @@ struct Connection {
     session: ServerSession,
     connect: Option<Connect>,
     publishing: Option<Publishing>,
-    _admission: Admission,
+    /// A play asked for, until it is answered.
+    wanted: Option<Play>,
+    peer: Option<SocketAddr>,
+    /// Its place among the connections; a player takes it along.
+    admission: Option<Admission>,
 }
 
 struct Publishing {
@@ -112,6 +121,9 @@ enum End {
     Shutdown,
     #[error("a media message broke its format: {0}")]
     Media(String),
+    /// Not an end, but the beginning of a play on this message stream.
+    #[error("it plays")]
+    Plays(Box<Joined>, u32),
 }
 
 impl End {
@@ -122,6 +134,7 @@ impl End {
             Self::Protocol(_) | Self::Media(_) => "protocol_error",
             Self::WriteTimeout => "stalled",
             Self::Refused(_) => "denied",
+            Self::Plays(..) => "plays",
             Self::Ended(ended) => ended.reason(),
             Self::Shutdown => EndReason::Shutdown.name(),
         }
@@ -129,7 +142,7 @@ impl End {
 }
 
 impl Connection {
-    fn new(live: Live, io: Stream, _peer: Option<SocketAddr>, admission: Admission) -> Self {
+    fn new(live: Live, io: Stream, peer: Option<SocketAddr>, admission: Admission) -> Self {
         let config = SessionConfig {
             chunk_size: live.config().rtmp.chunk_size,
             server: SERVER.to_owned(),
@@ -141,13 +154,23 @@ impl Connection {
             session: ServerSession::new(config, Instant::now()),
             connect: None,
             publishing: None,
-            _admission: admission,
+            wanted: None,
+            peer,
+            admission: Some(admission),
         }
     }
 
     async fn run(mut self, mut shutdown: ShutdownWatch) {
         let end = match self.drive(&mut shutdown).await {
             Ok(never) => match never {},
+            // From here on, the connection is a player of the fan-out.
+            Err(End::Plays(joined, stream_id)) => {
+                let talk = PlayerTalk {
+                    session: self.session,
+                    stream_id,
+                };
+                return self.live.play_rtmp(*joined, self.io, Box::new(talk));
+            }
             Err(end) => end,
         };
         // The session may hold a last word to the peer: an _error, an onStatus.
@@ -191,10 +214,17 @@ impl Connection {
                     }
                 }
             }
-            match timeout(WRITE_TIMEOUT, self.flush()).await {
-                Ok(flushed) => flushed?,
-                Err(_) => return Err(End::WriteTimeout),
+            if let Some(play) = self.wanted.take() {
+                self.play(&play).await?;
             }
+            self.flush_in_time().await?;
+        }
+    }
+
+    async fn flush_in_time(&mut self) -> Result<(), End> {
+        match timeout(WRITE_TIMEOUT, self.flush()).await {
+            Ok(flushed) => Ok(flushed?),
+            Err(_) => Err(End::WriteTimeout),
         }
     }
 
@@ -233,9 +263,7 @@ impl Connection {
                 }
                 Event::Publish(publish) => self.publish(&publish)?,
                 Event::Play(play) => {
-                    let reject = Reject::new("NetStream.Play.Failed", "this server plays over HTTP");
-                    self.session.reject_play(play.stream_id, &reject);
-                    return Err(End::Refused(reject.description));
+                    self.wanted = Some(play);
                 }
                 Event::Media {
                     stream_id,
@@ -258,6 +286,7 @@ impl Connection {
                     let (kind, payload) = metadata::classify(&payload);
                     self.media(stream_id, kind, timestamp, payload)?;
                 }
+                Event::Pause { .. } | Event::StopPlay { .. } => {}
                 Event::Unpublish { stream_id } => {
                     if self.publishing.as_ref().is_some_and(|p| p.stream_id == stream_id) {
                         self.unpublish("client_left");
@@ -305,22 +334,57 @@ impl Connection {
             return Err(bad_name("this connection publishes a stream already"));
         }
         let connect = self.connect.as_ref().ok_or_else(|| bad_name("publish before connect"))?;
-        let (app, app_query) = split_query(&connect.app);
-        let (name, query) = split_query(&publish.name);
-        let vhost = vhost::from_query(query)
-            .or_else(|| vhost::from_query(app_query))
-            .or_else(|| vhost::from_query(split_query(&connect.tc_url).1))
-            .unwrap_or_else(|| vhost::host_of_url(&connect.tc_url).to_owned());
         let wanted = Wanted {
-            vhost: &vhost,
-            app,
-            stream: name,
+            vhost: &vhost_of(connect, &publish.name),
+            app: split_query(&connect.app).0,
+            stream: split_query(&publish.name).0,
             encoder: Some(&connect.flash_ver),
         };
         Ingest::begin(&self.live, &wanted).map_err(|refused| match refused {
             Refused::Name(_) | Refused::Claim(PublishError::Busy { .. }) => bad_name(&refused.to_string()),
             refused => Reject::new("NetStream.Publish.Denied", refused.to_string()),
         })
+    }
+
+    /// Answers a play; the stream may have to be waited for.
+    async fn play(&mut self, play: &Play) -> Result<(), End> {
+        let refused = match self.seat(play).await {
+            Ok(joined) => {
+                self.session.accept_play(play.stream_id);
+                self.flush_in_time().await?;
+                return Err(End::Plays(Box::new(joined), play.stream_id));
+            }
+            Err(reject) => reject,
+        };
+        self.session.reject_play(play.stream_id, &refused);
+        Err(End::Refused(refused.description))
+    }
+
+    async fn seat(&mut self, play: &Play) -> Result<Joined, Reject> {
+        let asked = Instant::now();
+        let failed = |why: String| Reject::new("NetStream.Play.Failed", why);
+        if self.publishing.is_some() || play.stream_id != STREAM_ID {
+            return Err(failed("a connection plays one stream, and does nothing else".to_owned()));
+        }
+        let connect = self.connect.as_ref().ok_or_else(|| failed("play before connect".to_owned()))?;
+        let (vhost, settings) = self.live.vhosts().resolve(&vhost_of(connect, &play.name));
+        let not_found = |why: String| Reject::new("NetStream.Play.StreamNotFound", why);
+        if !settings.enabled {
+            return Err(not_found(format!("the vhost {vhost} is disabled")));
+        }
+        let key = StreamKey::new(&vhost, split_query(&connect.app).0, split_query(&play.name).0)
+            .map_err(|error| failed(error.to_string()))?;
+        let wish = Wish {
+            key,
+            settings,
+            format: Format::Rtmp,
+            peer: self.peer,
+            protocol: "rtmp",
+            asked,
+        };
+        // A client that goes away while it waits is noticed when the wait is over: nothing is read meanwhile.
+        let joined = self.live.join(wish, self.admission.take(), std::future::pending()).await;
+        joined.map_err(|refused| not_found(refused.to_string()))
     }
 
     /// Tells the publisher that the server ends it.
@@ -347,7 +411,68 @@ fn bad_name(description: &str) -> Reject {
     Reject::new("NetStream.Publish.BadName", description)
 }
 
+/// The vhost that a client means: what it appended to the stream or the app, else the host it connected to.
+fn vhost_of(connect: &Connect, name: &str) -> String {
+    vhost::from_query(split_query(name).1)
+        .or_else(|| vhost::from_query(split_query(&connect.app).1))
+        .or_else(|| vhost::from_query(split_query(&connect.tc_url).1))
+        .unwrap_or_else(|| vhost::host_of_url(&connect.tc_url).to_owned())
+}
+
 /// `name?a=b` as librtmp and OBS send it.
 fn split_query(name: &str) -> (&str, &str) {
     name.split_once('?').unwrap_or((name, ""))
+}
+
+/// What a player says while it plays: acknowledgements, pings, pause, and its end.
+struct PlayerTalk {
+    session: ServerSession,
+    stream_id: u32,
+}
+
+impl Talk for PlayerTalk {
+    fn hear(&mut self, bytes: &[u8]) -> Said {
+        let now = Instant::now();
+        self.session.input().extend_from_slice(bytes);
+        let handled = self.session.handle_input(now);
+        let mut pause = None;
+        let mut over = handled.is_err();
+        while let Some(event) = self.session.poll_event() {
+            match event {
+                Event::Pause { paused, .. } => pause = Some(paused),
+                Event::StopPlay { .. } => over = true,
+                // One connection, one stream.
+                Event::Play(play) => {
+                    let reject = Reject::new("NetStream.Play.Failed", "this connection plays already");
+                    self.session.reject_play(play.stream_id, &reject);
+                }
+                Event::Publish(publish) => {
+                    self.session.reject_publish(publish.stream_id, &bad_name("this connection plays"));
+                }
+                _ => {}
+            }
+        }
+        let answers = self.answers();
+        match pause {
+            _ if over => Said::Close(answers),
+            Some(paused) => Said::Pause(paused, answers),
+            None if answers.is_empty() => Said::Nothing,
+            None => Said::Answer(answers),
+        }
+    }
+
+    fn goodbye(&mut self) -> Bytes {
+        self.session.end_play(self.stream_id);
+        self.answers()
+    }
+}
+
+impl PlayerTalk {
+    fn answers(&mut self) -> Bytes {
+        let mut answers = BytesMut::new();
+        while let Some(bytes) = self.session.poll_output() {
+            answers.extend_from_slice(&bytes);
+        }
+        answers.freeze()
+    }
 }

@@ -34,6 +34,8 @@ pub const AGGREGATE: u8 = 22;
 // RTMP §7.1.7: user control events.
 /// A stream can be used (by the server).
 pub const EVENT_STREAM_BEGIN: u16 = 0;
+/// A stream has ended (by the server).
+pub const EVENT_STREAM_EOF: u16 = 1;
 /// How much a player buffers (by the client).
 pub const EVENT_SET_BUFFER_LENGTH: u16 = 3;
 /// Are you there?

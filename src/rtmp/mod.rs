@@ -34,4 +34,4 @@ mod session;
 
 pub use error::{Blame, ChunkError, Guess, Phase, ProtocolError};
 pub use event::{Connect, Event, MediaKind, Play, Publish, PublishKind, Reject};
-pub use session::{ServerSession, SessionConfig};
+pub use session::{FIRST_MEDIA_CSID, ServerSession, SessionConfig};

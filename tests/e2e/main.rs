@@ -13,6 +13,7 @@ mod load;
 mod post;
 mod publish;
 mod reconnect;
+mod rtmp_play;
 mod shutdown;
 mod slow;
 #[path = "../support/mod.rs"]

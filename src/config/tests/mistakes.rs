@@ -211,6 +211,18 @@ fn typical_mistakes() {
             "live.yaml:1:61: live.vhosts.__defaultVhost__.http_remux.mounts: found an empty list; accepted is a template such \
              as \"[vhost]/[app]/[stream].flv\", or a list of them (to serve none, set http_remux.enabled to off)",
         ),
+        // Paths of recordings.
+        (
+            "live: { vhosts: { __defaultVhost__: { dvr: { path: \"./[stream].[2007].flv\" } } } }\n",
+            "live.yaml:1:53: live.vhosts.__defaultVhost__.dvr.path: found \"./[stream].[2007].flv\"; accepted is a path such as \
+             \"./objs/recordings/[app]/[stream].[timestamp].flv\" ([2007] is unknown; variables are [vhost], [app], [stream], \
+             [2006], [01], [02], [15], [04], [05], [999] and [timestamp])",
+        ),
+        (
+            "live: { vhosts: { a.com: { dvr: { enabled: on, plan: segment, path: \"./r/[stream].flv\" } } } }\n",
+            "live.yaml:1:69: live.vhosts.a.com.dvr.path: has to tell the files of plan: segment apart: it needs [timestamp] or \
+             [05]",
+        ),
         // Names of vhosts.
         (
             "live:\n  vhosts:\n    example.com:8080: {}\n",
@@ -251,7 +263,6 @@ fn keys_of_features_that_are_not_there() {
         "refer",
         "tokens",
         "http_hooks",
-        "dvr",
     ] {
         let text = format!("live:\n  vhosts:\n    __defaultVhost__:\n      {key}: {{}}\n");
         let expected = format!(

@@ -355,6 +355,22 @@ fn an_error_in_a_later_track_fails_the_packet() {
 }
 
 #[test]
+fn an_error_inside_a_track_ends_the_walk_though_more_tracks_follow() {
+    // The first track is too short for its composition time, the second is whole.
+    let body = hex("96 11 68766331 00 000001 aa 01 000003 000000");
+    let mut parts = parts(FrameKind::Video, &body);
+    let reading = "compositionTimeOffset";
+    assert_eq!(
+        parts.next(),
+        Some(Err(TagError::Truncated {
+            reading,
+            offset: 10
+        }))
+    );
+    assert_eq!(parts.next(), None);
+}
+
+#[test]
 fn limits() {
     let mut tracks = hex("96 11 61763031").to_vec();
     for _ in 0..MAX_PACKET_TRACKS {

@@ -21,16 +21,13 @@ pub const PSI_INTERVAL_MS: u64 = 100;
 /// one tiny message could else make much output.
 const MAX_FILLED_MS: u64 = 1_000;
 
-/// When the clock advances by more than this at once, in milliseconds, it is another clock.
-const MAX_ADVANCE_MS: u64 = 10_000;
+/// When a frame comes that much before or after the clock, in milliseconds, another clock begins. Up to this it is a pause, or
+/// a stream that is interleaved badly.
+const MAX_JUMP_MS: u64 = 10_000;
 
 /// A track whose time goes back by more than this, in milliseconds, has begun another timeline: timestamps are not held back
 /// to be ascending then. Only streams whose timeline is not corrected (`time_jitter: off`) do that.
 const MAX_BACK_MS: u64 = 250;
-
-/// A track that comes later than others by more than this, in milliseconds, has begun another timeline. Up to this it is a
-/// stream that is interleaved badly.
-const MAX_LATE_MS: u64 = 5_000;
 
 /// The largest amount by which decoding times are moved ahead when a publisher states presentation times before them, in
 /// milliseconds. Half of [`DELAY_MS`], so that the other half is left for loose interleaving.
@@ -81,9 +78,9 @@ impl Clock {
             return false;
         };
         let back = last_ms.is_some_and(|last| last.saturating_sub(dts_ms) > MAX_BACK_MS);
-        let late = now.saturating_sub(dts_ms) > MAX_LATE_MS;
+        let late = now.saturating_sub(dts_ms) > MAX_JUMP_MS;
         let ahead = dts_ms.saturating_sub(now);
-        if back || late || ahead > MAX_ADVANCE_MS {
+        if back || late || ahead > MAX_JUMP_MS {
             *self = Self {
                 now_ms: Some(dts_ms),
                 discontinuity: true,
@@ -127,9 +124,7 @@ impl Clock {
     /// How many times [`Clock::next_pcr`] will give one.
     pub(super) fn pcrs(&self) -> usize {
         match (self.now_ms, self.pcr_ms) {
-            (Some(now), Some(last)) => {
-                now.saturating_sub(last).div_ceil(PCR_INTERVAL_MS) as usize
-            }
+            (Some(now), Some(last)) => now.saturating_sub(last).div_ceil(PCR_INTERVAL_MS) as usize,
             (now, _) => usize::from(now.is_some()),
         }
     }
@@ -173,6 +168,7 @@ impl Stamps {
 
     /// Another clock begins.
     pub(super) fn reset(&mut self) {
+        self.last_ms = None;
         self.last_dts = None;
     }
 

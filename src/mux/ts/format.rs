@@ -61,7 +61,7 @@ pub(super) struct Ac3Facts {
 pub(super) struct Plan {
     /// Bytes of the elementary stream.
     pub(super) size: usize,
-    /// A player may start here.
+    /// Video: a player may start here.
     pub(super) random_access: bool,
     layout: Option<Layout>,
 }
@@ -181,7 +181,7 @@ impl Format {
         };
         (!frame.is_empty()).then_some(Plan {
             size,
-            random_access: layout.is_none_or(|layout| layout.random_access),
+            random_access: layout.is_some_and(|layout| layout.random_access),
             layout,
         })
     }

@@ -1,7 +1,7 @@
 //! HTTP-TS: an MPEG-2 transport stream (ISO/IEC 13818-1) without end.
 //!
 //! - *Is transformed*: H.264 and H.265 become byte streams with delimiters and, where players may start, the sequence header's
-//!   parameter sets ([`nal`]); AAC gets ADTS headers; Opus gets control headers. MP3, AC-3 and E-AC-3 pass through as
+//!   parameter sets; AAC gets ADTS headers; Opus gets control headers. MP3, AC-3 and E-AC-3 pass through as
 //!   they are. One frame is one PES packet. Times are 90 kHz, modulo 2^33 ([`clock`]).
 //! - *Is added*: PAT and PMT at each keyframe of the first video track, and each 100 ms; clock references each 40 ms.
 //! - *Is dropped*: all script data; other codecs (AV1 too: the draft for it is not what players read); frames that came before
@@ -66,6 +66,8 @@ pub struct TsMux {
     only: Option<FrameKind>,
     /// In the order of the PMT: video first, each kind by id.
     tracks: Vec<Track>,
+    /// Those that left the PMT and may come back: their counters must go on. At most one for each PID.
+    retired: Vec<(u16, Progress)>,
     tables: Tables,
     clock: Clock,
     dropped: u64,
@@ -76,15 +78,25 @@ struct Track {
     video: bool,
     id: u8,
     format: Format,
+    progress: Progress,
+}
+
+/// How far a PID is.
+#[derive(Debug, Clone, Default)]
+struct Progress {
     counter: Counter,
     stamps: Stamps,
 }
 
 impl Track {
     fn pid(&self) -> u16 {
-        let first = if self.video { VIDEO_PID } else { AUDIO_PID };
-        first + u16::from(self.id)
+        pid(self.video, self.id)
     }
+}
+
+fn pid(video: bool, id: u8) -> u16 {
+    let first = if video { VIDEO_PID } else { AUDIO_PID };
+    first + u16::from(id)
 }
 
 impl TsMux {
@@ -102,6 +114,7 @@ impl TsMux {
         let mut mux = Self {
             only,
             tracks: Vec::new(),
+            retired: Vec::new(),
             tables: Tables::new(),
             clock: Clock::default(),
             dropped: 0,
@@ -166,12 +179,13 @@ impl TsMux {
             }
             Err(_) if self.tracks.len() >= MAX_TRACKS => return None,
             Err(index) => {
+                let pid = pid(video, id);
+                let before = self.retired.iter().position(|(retired, _)| *retired == pid);
                 let track = Track {
                     video,
                     id,
                     format,
-                    counter: Counter::default(),
-                    stamps: Stamps::default(),
+                    progress: before.map_or_else(Progress::default, |at| self.retired.remove(at).1),
                 };
                 self.tracks.insert(index, track);
                 index
@@ -206,7 +220,8 @@ impl TsMux {
             self.set_track(video, part.track, format);
         } else if let Ok(index) = self.find(video, part.track) {
             // What it was is over, and what it is now is not known.
-            self.tracks.remove(index);
+            let track = self.tracks.remove(index);
+            self.retired.push((track.pid(), track.progress));
             self.update_map();
         }
     }
@@ -229,7 +244,7 @@ impl TsMux {
         let track = self.tracks.get_mut(index)?;
         let plan = track.format.plan(data, part.keyframe)?;
         // Before the clock moves: a frame that has no place must leave no trace.
-        let mut stamps = track.stamps.clone();
+        let mut stamps = track.progress.stamps.clone();
         let last_ms = stamps.last_ms();
         let (pts, dts) = stamps.stamp(dts_ms, part.composition_ms, part.nano_offset);
         let mut header = PesHeader {
@@ -242,14 +257,11 @@ impl TsMux {
             return None;
         }
         if self.clock.advance(dts_ms, last_ms) {
-            self.tracks.iter_mut().for_each(|track| track.stamps.reset());
-            let track = self.tracks.get_mut(index)?;
-            (header.pts, header.dts) =
-                track
-                    .stamps
-                    .stamp(dts_ms, part.composition_ms, part.nano_offset);
-        } else {
-            track.stamps = stamps;
+            for other in &mut self.tracks {
+                other.progress.stamps.reset();
+            }
+            stamps.reset();
+            (header.pts, header.dts) = stamps.stamp(dts_ms, part.composition_ms, part.nano_offset);
         }
         out.reserve(Tables::SIZE + reservation(plan.size, self.clock.pcrs()));
         // The clock runs on the PID of the first track.
@@ -262,12 +274,14 @@ impl TsMux {
             self.write_pcrs(out);
         }
         let track = self.tracks.get_mut(index)?;
+        track.progress.stamps = stamps;
         let mut pes = PesWriter::begin(
             out,
             track.pid(),
-            &mut track.counter,
+            &mut track.progress.counter,
             carries_clock.then_some(&mut self.clock),
-            plan.random_access,
+            // Of audio each frame is a place to start, which is only worth telling where there is nothing else.
+            plan.random_access || (carries_clock && !video),
             header,
             plan.size,
         );
@@ -286,7 +300,7 @@ impl TsMux {
         while self.clock.pcr_due(1)
             && let Some(pcr) = self.clock.next_pcr()
         {
-            packet::put_pcr(out, track.pid(), track.counter, pcr);
+            packet::put_pcr(out, track.pid(), track.progress.counter, pcr);
         }
     }
 }
@@ -308,10 +322,9 @@ impl Muxer for TsMux {
         for part in frame.parts().map_while(Result::ok) {
             match part.packet {
                 PacketType::SequenceStart => self.configure(video, &part),
-                PacketType::CodedFrames
-                    if self.frame(video, frame.dts_ms, &part, out).is_none() =>
-                {
-                    self.dropped += 1;
+                PacketType::CodedFrames => {
+                    let written = self.frame(video, frame.dts_ms, &part, out);
+                    self.dropped += u64::from(written.is_none());
                 }
                 _ => {}
             }

@@ -179,7 +179,11 @@ impl NalConfig {
             match kind {
                 Kind::Delimiter if empty => layout.delimited = true,
                 Kind::RandomAccess => layout.random_access = true,
-                Kind::Set(place) => own.iter_mut().skip(place).take(1).for_each(|own| *own = true),
+                Kind::Set(place) => own
+                    .iter_mut()
+                    .skip(place)
+                    .take(1)
+                    .for_each(|own| *own = true),
                 _ => {}
             }
             layout.size += start_code(kind, empty && layout.delimited).len() + nal.len();

@@ -188,9 +188,7 @@ impl<'a> PesWriter<'a> {
             if self.room == 0 {
                 self.open();
             }
-            let (now, later) = bytes
-                .split_at_checked(self.room)
-                .unwrap_or((bytes, &[]));
+            let (now, later) = bytes.split_at_checked(self.room).unwrap_or((bytes, &[]));
             self.out.put_slice(now);
             self.room -= now.len();
             self.left = self.left.saturating_sub(now.len());

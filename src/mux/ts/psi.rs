@@ -29,10 +29,18 @@ pub(super) const MAX_STREAMS: usize = ROOM - 1 - SECTION_HEAD - 4 - CRC;
 pub(super) struct Tables {
     pat: Table,
     pmt: Table,
-    /// PCR_PID, and the streams as they stand in the map.
-    map: (u16, Vec<u8>),
+    map: Map,
+    /// The map that was written last.
+    written: Option<Map>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Map {
     /// Five bits.
     version: u8,
+    pcr_pid: u16,
+    /// As they stand in the map.
+    streams: Vec<u8>,
 }
 
 impl Tables {
@@ -44,29 +52,34 @@ impl Tables {
         Self {
             pat: Table::new(PAT_PID, &section(PAT_TABLE, TRANSPORT_STREAM, 0, &program)),
             pmt: Table::new(PMT_PID, &[]),
-            map: Default::default(),
-            version: 0,
+            map: Map::default(),
+            written: None,
         }
     }
 
-    /// States the streams, each a [`stream`], at most [`MAX_STREAMS`] bytes. True when that is a change; the version
-    /// rises then, but not for the first map.
+    /// States the streams, each a [`stream`], at most [`MAX_STREAMS`] bytes. True when that is a change. What is written next
+    /// has the next version then, whatever the number of changes since the last time.
     pub(super) fn set_map(&mut self, pcr_pid: u16, streams: Vec<u8>) -> bool {
         debug_assert!(streams.len() <= MAX_STREAMS);
-        let map = (pcr_pid, streams);
-        if map == self.map {
+        if (pcr_pid, &streams) == (self.map.pcr_pid, &self.map.streams) {
             return false;
         }
-        if !self.map.1.is_empty() {
-            self.version = (self.version + 1) & 0x1f;
-        }
+        let version = match &self.written {
+            None => 0,
+            Some(map) if (pcr_pid, &streams) == (map.pcr_pid, &map.streams) => map.version,
+            Some(map) => (map.version + 1) & 0x1f,
+        };
         let mut body = Vec::new();
-        body.put_u16(0xe000 | map.0);
+        body.put_u16(0xe000 | pcr_pid);
         body.put_u16(0xf000); // program_info_length 0
-        body.extend_from_slice(&map.1);
-        self.map = map;
-        let section = section(PMT_TABLE, PROGRAM, self.version, &body);
+        body.extend_from_slice(&streams);
+        let section = section(PMT_TABLE, PROGRAM, version, &body);
         self.pmt.set(PMT_PID, &section);
+        self.map = Map {
+            version,
+            pcr_pid,
+            streams,
+        };
         true
     }
 
@@ -76,6 +89,9 @@ impl Tables {
     pub(super) fn write(&mut self, out: &mut BytesMut) {
         self.pat.write(out);
         self.pmt.write(out);
+        if self.written.as_ref() != Some(&self.map) {
+            self.written = Some(self.map.clone());
+        }
     }
 }
 

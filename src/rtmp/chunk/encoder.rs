@@ -89,32 +89,70 @@ impl Encoder {
             None => self.streams.push(sent),
         }
 
-        let chunks = length.div_ceil(self.chunk_size).max(1);
-        out.reserve(length + 18 + chunks.saturating_mul(7));
-        put_basic_header(fmt, csid, out);
-        let extended = (time >= EXTENDED).then_some(time);
-        if fmt <= 2 {
-            out.put_uint(u64::from(time.min(EXTENDED)), 3);
-        }
-        if fmt <= 1 {
-            out.put_uint(length as u64, 3);
-            out.put_u8(type_id);
-        }
-        if fmt == 0 {
-            out.put_u32_le(stream_id);
-        }
+        put_message(fmt, time, &sent, self.chunk_size, payload, out);
+    }
+}
+
+/// Appends a message whose header tells all (type 0), so that it can be read without what came before on its chunk stream:
+/// for bytes that many connections share and begin to read anywhere. The arguments are those of [`Encoder`]'s.
+pub fn encode_absolute(
+    chunk_size: u32,
+    csid: u32,
+    type_id: u8,
+    stream_id: u32,
+    timestamp: u32,
+    payload: &[u8],
+    out: &mut BytesMut,
+) {
+    let payload = payload
+        .get(..MAX_OUT_CHUNK_SIZE as usize)
+        .unwrap_or(payload);
+    let sent = Sent {
+        csid,
+        timestamp,
+        delta: None,
+        length: payload.len(),
+        type_id,
+        stream_id,
+    };
+    let chunk_size = chunk_size.clamp(1, MAX_OUT_CHUNK_SIZE) as usize;
+    put_message(0, timestamp, &sent, chunk_size, payload, out);
+}
+
+/// RTMP §5.3.1: a header of type `fmt` with `time` in it (absolute or a delta), and the payload in chunks.
+fn put_message(
+    fmt: u8,
+    time: u32,
+    sent: &Sent,
+    chunk_size: usize,
+    payload: &[u8],
+    out: &mut BytesMut,
+) {
+    let chunks = sent.length.div_ceil(chunk_size).max(1);
+    out.reserve(sent.length + 18 + chunks.saturating_mul(7));
+    put_basic_header(fmt, sent.csid, out);
+    let extended = (time >= EXTENDED).then_some(time);
+    if fmt <= 2 {
+        out.put_uint(u64::from(time.min(EXTENDED)), 3);
+    }
+    if fmt <= 1 {
+        out.put_uint(sent.length as u64, 3);
+        out.put_u8(sent.type_id);
+    }
+    if fmt == 0 {
+        out.put_u32_le(sent.stream_id);
+    }
+    if let Some(extended) = extended {
+        out.put_u32(extended);
+    }
+    let mut chunks = payload.chunks(chunk_size);
+    out.put_slice(chunks.next().unwrap_or_default());
+    for chunk in chunks {
+        put_basic_header(3, sent.csid, out);
         if let Some(extended) = extended {
             out.put_u32(extended);
         }
-        let mut chunks = payload.chunks(self.chunk_size);
-        out.put_slice(chunks.next().unwrap_or_default());
-        for chunk in chunks {
-            put_basic_header(3, csid, out);
-            if let Some(extended) = extended {
-                out.put_u32(extended);
-            }
-            out.put_slice(chunk);
-        }
+        out.put_slice(chunk);
     }
 }
 

@@ -10,7 +10,7 @@ mod encoder;
 mod tests;
 
 pub use decoder::Decoder;
-pub use encoder::Encoder;
+pub use encoder::{Encoder, encode_absolute};
 
 /// RTMP §5.3.1.3: a timestamp field with this value says that 32 bits follow.
 const EXTENDED: u32 = 0x00ff_ffff;

@@ -157,7 +157,7 @@ impl ServerSession {
         if !self
             .streams
             .iter()
-            .any(|stream| stream.state == StreamState::Publishing)
+            .any(|stream| matches!(stream.state, StreamState::Publishing | StreamState::Playing))
         {
             self.idle_commands += 1;
             if self.idle_commands > MAX_IDLE_COMMANDS {
@@ -212,10 +212,14 @@ impl ServerSession {
                 "NetStream.Play.Failed",
                 "play2 is not supported",
             ),
-            "closeStream" => self.unpublish(stream_id),
+            "closeStream" => {
+                self.unpublish(stream_id);
+                self.stop_play(stream_id);
+            }
             "deleteStream" => {
                 if let Some(id) = command.stream_id(0) {
                     self.unpublish(id);
+                    self.stop_play(id);
                     self.streams.retain(|stream| stream.id != id);
                 }
             }
@@ -246,8 +250,9 @@ impl ServerSession {
             "_checkbw" => self.send_result(transaction, Value::Undefined),
             // Seconds; 0 for a live stream.
             "getStreamLength" => self.send_result(transaction, Value::Number(0.0)),
-            // Nothing is played, so nothing can be paused; these want no answer.
-            "pause" | "seek" | "receiveAudio" | "receiveVideo" | "FCUnsubscribe" => {}
+            "pause" => self.pause(stream_id, command.argument(0).and_then(Value::as_bool)),
+            // A live stream cannot be searched, and its tracks are one; these want no answer.
+            "seek" | "receiveAudio" | "receiveVideo" | "FCUnsubscribe" => {}
             // Answers to what we never asked.
             "_result" | "_error" | "onStatus" => {}
             name => {
@@ -306,6 +311,29 @@ impl ServerSession {
             "NetStream.Unpublish.Success",
             &description,
         );
+    }
+
+    /// RTMP §7.2.2.9. The third argument, where playback is, means nothing to a live stream.
+    fn pause(&mut self, stream_id: u32, pause: Option<bool>) {
+        let (Some(paused), Some(_)) = (pause, self.stream_in(stream_id, StreamState::Playing)) else {
+            return;
+        };
+        let (code, description) = if paused {
+            ("NetStream.Pause.Notify", "Paused.")
+        } else {
+            ("NetStream.Unpause.Notify", "Unpaused.")
+        };
+        self.events.push_back(Event::Pause { stream_id, paused });
+        self.send_status(stream_id, "status", code, description);
+    }
+
+    /// The client ended a play; nothing if there is none on the stream.
+    fn stop_play(&mut self, stream_id: u32) {
+        if let Some(stream) = self.stream_in(stream_id, StreamState::Playing) {
+            stream.state = StreamState::Idle;
+            self.phase_since = self.now;
+            self.events.push_back(Event::StopPlay { stream_id });
+        }
     }
 
     /// FCUnpublish names the stream instead of giving its id, with or without what was appended to it. When there is only

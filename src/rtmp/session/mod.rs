@@ -4,7 +4,7 @@ mod dialogue;
 #[cfg(test)]
 mod tests;
 
-use super::amf0::Value;
+use super::amf0::{self, Value};
 use super::chunk::{Decoder, Encoder};
 use super::command::{body, connect_result, info};
 use super::error::{Phase, ProtocolError};
@@ -49,6 +49,8 @@ const CSID_CONTROL: u32 = 2;
 const CSID_COMMAND: u32 = 3;
 /// The chunk stream of commands of a message stream.
 const CSID_STREAM: u32 = 5;
+/// The lowest chunk stream that a session leaves to media.
+pub const FIRST_MEDIA_CSID: u32 = 6;
 /// RTMP §5.4.5: the limit type "dynamic".
 const LIMIT_DYNAMIC: u8 = 2;
 
@@ -85,6 +87,7 @@ enum StreamState {
     Publishing,
     /// [`Event::Play`] waits for its answer.
     PlayAsked,
+    Playing,
 }
 
 /// One RTMP connection, server side. See the [module](super) for how to drive it.
@@ -294,6 +297,43 @@ impl ServerSession {
         };
         stream.state = StreamState::Idle;
         self.send_status(stream_id, "error", reject.code, &reject.description);
+        self.phase_since = self.now;
+    }
+
+    /// Answers [`Event::Play`] with `NetStream.Play.Start`. What follows on the message stream is the driver's: whole messages, cut
+    /// into chunks of the size that was announced, on chunk streams from [`FIRST_MEDIA_CSID`] on, between what
+    /// [`poll_output`](Self::poll_output) returns.
+    pub fn accept_play(&mut self, stream_id: u32) {
+        let Some(stream) = self.stream_in(stream_id, StreamState::PlayAsked) else {
+            return;
+        };
+        stream.state = StreamState::Playing;
+        let name = stream.name.clone();
+        self.send_user_control(message::EVENT_STREAM_BEGIN, stream_id);
+        // Flash's order, which players of its time wait for: reset, start, permission, data.
+        let reset = format!("Playing and resetting {name}.");
+        self.send_status(stream_id, "status", "NetStream.Play.Reset", &reset);
+        let start = format!("Started playing {name}.");
+        self.send_status(stream_id, "status", "NetStream.Play.Start", &start);
+        let access = [Value::Boolean(true), Value::Boolean(true)];
+        self.send_data(stream_id, "|RtmpSampleAccess", &access);
+        let started = info("status", "NetStream.Data.Start", "Started streaming.");
+        self.send_data(stream_id, "onStatus", &[Value::Object(started)]);
+        self.idle_commands = 0;
+    }
+
+    /// Ends an accepted play because the stream did: `NetStream.Play.UnpublishNotify`, StreamEOF and `NetStream.Play.Stop`.
+    pub fn end_play(&mut self, stream_id: u32) {
+        let Some(stream) = self.stream_in(stream_id, StreamState::Playing) else {
+            return;
+        };
+        stream.state = StreamState::Idle;
+        let name = stream.name.clone();
+        let unpublished = format!("{name} is now unpublished.");
+        self.send_status(stream_id, "status", "NetStream.Play.UnpublishNotify", &unpublished);
+        self.send_user_control(message::EVENT_STREAM_EOF, stream_id);
+        let stopped = format!("Stopped playing {name}.");
+        self.send_status(stream_id, "status", "NetStream.Play.Stop", &stopped);
         self.phase_since = self.now;
     }
 
@@ -517,6 +557,15 @@ impl ServerSession {
             stream_id,
             &body(name, transaction, values),
         );
+    }
+
+    /// A data message (RTMP §7.1.2).
+    fn send_data(&mut self, stream_id: u32, name: &str, values: &[Value]) {
+        let mut data = BytesMut::new();
+        for value in std::iter::once(&Value::from(name)).chain(values) {
+            amf0::encode(value, &mut data);
+        }
+        self.send(CSID_STREAM, message::DATA_AMF0, stream_id, &data);
     }
 
     /// onStatus (RTMP §7.2.2).

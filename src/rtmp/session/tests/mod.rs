@@ -2,6 +2,7 @@
 
 mod dialogue;
 mod limits;
+mod play;
 mod replay;
 
 use super::{Encoder, Event, ProtocolError, Reject, ServerSession, SessionConfig, Value, body};

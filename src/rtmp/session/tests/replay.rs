@@ -317,6 +317,8 @@ fn line(event: &Event) -> String {
             format!("data {stream_id} {timestamp} {name} {}", payload.len())
         }
         Event::Unpublish { stream_id } => format!("unpublish {stream_id}"),
+        Event::Pause { stream_id, paused } => format!("pause {stream_id} {paused}"),
+        Event::StopPlay { stream_id } => format!("stop {stream_id}"),
     }
 }
 

@@ -1,0 +1,159 @@
+//! From a wish to play to a player with a seat: the steps that all protocols share.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use thiserror::Error;
+use tracing::{debug, info};
+
+use crate::config::{OnMissing, StartTime, Vhost};
+use crate::hub::{Format, Seat, SeatError, Stream, StreamKey};
+use crate::observe::Count;
+
+use super::account::{Account, Peer, PlayEnd, millis};
+use super::limits::{self, Admission};
+use super::player::{Player, Rebase};
+use super::transport::Transport;
+use super::Live;
+
+/// Who wants to play what.
+pub(crate) struct Wish {
+    pub(crate) key: StreamKey,
+    pub(crate) settings: Arc<Vhost>,
+    pub(crate) format: Format,
+    pub(crate) peer: Option<SocketAddr>,
+    /// The name of the protocol in the access log.
+    pub(crate) protocol: &'static str,
+    /// When it was asked: where the time to the first byte begins.
+    pub(crate) asked: Instant,
+}
+
+/// Why there is no play.
+#[derive(Debug, Error)]
+pub(crate) enum NoPlay {
+    /// A limit of connections.
+    #[error(transparent)]
+    Connections(#[from] limits::Refusal),
+    /// The stream is not there, and did not come in time.
+    #[error("no such stream")]
+    Missing,
+    /// The player gave up first.
+    #[error("the player left while it waited")]
+    Left,
+    /// The server shuts down.
+    #[error("the server is shutting down")]
+    Shutdown,
+    /// A limit of players.
+    #[error(transparent)]
+    Seat(#[from] SeatError),
+}
+
+/// A player that lacks nothing but its transport.
+pub(crate) struct Joined {
+    seat: Seat,
+    rebase: Rebase,
+    account: Account,
+    admission: Admission,
+}
+
+impl std::fmt::Debug for Joined {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Joined").field("stream", self.seat.stream().key()).finish_non_exhaustive()
+    }
+}
+
+impl Joined {
+    pub(super) fn player(self, transport: Transport) -> Player {
+        Player::new(transport, self.seat, self.rebase, self.account, self.admission)
+    }
+}
+
+impl Live {
+    /// Waits for the stream as its vhost says, and takes a seat. `left` returns when the player gives up. `admission`: the
+    /// connection's place, if it has one already. What is refused is logged and counted here.
+    pub(crate) async fn join(
+        &self,
+        wish: Wish,
+        admission: Option<Admission>,
+        left: impl Future<Output = ()>,
+    ) -> Result<Joined, NoPlay> {
+        let result = self.try_join(&wish, admission, left).await;
+        let Wish { key, peer, asked, .. } = wish;
+        let peer = Peer(peer);
+        match &result {
+            Ok(_) => self.counters().count(Count::Play),
+            Err(NoPlay::Left) => debug!(%peer, stream = %key, "a player left while it waited"),
+            Err(NoPlay::Missing) => {
+                self.counters().count(Count::PlayNotFound);
+                info!(%peer, stream = %key, waited_ms = millis(asked.elapsed()), "no such stream");
+            }
+            Err(refused) => {
+                self.counters().count(Count::PlayRefused);
+                info!(%peer, stream = %key, "play refused: {refused}");
+            }
+        }
+        result
+    }
+
+    async fn try_join(
+        &self,
+        wish: &Wish,
+        admission: Option<Admission>,
+        left: impl Future<Output = ()>,
+    ) -> Result<Joined, NoPlay> {
+        let admission = match admission {
+            Some(admission) => admission,
+            None => self.admit(wish.peer)?,
+        };
+        let stream = self.find_or_wait(&wish.key, &wish.settings, left).await?;
+        let seat = stream.open(wish.format, self.config().limits.players_per_stream as usize)?;
+        let account = Account {
+            counters: self.shared_counters(),
+            client: self.next_client(),
+            peer: wish.peer,
+            key: wish.key.clone(),
+            format: wish.format.name(),
+            protocol: wish.protocol,
+            asked: wish.asked,
+            first_byte: None,
+            bytes: 0,
+            units: 0,
+            skips: 0,
+            // What it is when nobody says otherwise: the runtime went away under it.
+            end: PlayEnd::Shutdown,
+        };
+        let rebase = match (wish.settings.play.start_time, wish.format) {
+            (StartTime::Zero, Format::Flv) => Rebase::ZeroAtStart,
+            _ => Rebase::Stream,
+        };
+        Ok(Joined {
+            seat,
+            rebase,
+            account,
+            admission,
+        })
+    }
+
+    /// The stream, now or within the time that its vhost holds players.
+    async fn find_or_wait(
+        &self,
+        key: &StreamKey,
+        settings: &Vhost,
+        left: impl Future<Output = ()>,
+    ) -> Result<Arc<Stream>, NoPlay> {
+        if let Some(stream) = self.hub().find(key) {
+            return Ok(stream);
+        }
+        if settings.play.on_missing == OnMissing::NotFound {
+            return Err(NoPlay::Missing);
+        }
+        tokio::select! {
+            stream = self.hub().wait_for(key) => stream.ok_or(NoPlay::Shutdown),
+            () = tokio::time::sleep(settings.play.wait) => Err(NoPlay::Missing),
+            // A player that gives up must not hold its place until the wait is over.
+            () = left => Err(NoPlay::Left),
+        }
+    }
+}

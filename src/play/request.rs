@@ -1,0 +1,205 @@
+//! An HTTP request for a stream, from its address to a player.
+
+use std::time::{Duration, Instant};
+
+use ::http::{Method, StatusCode, header};
+use pingora::http::ResponseHeader;
+use pingora::protocols::Stream;
+use pingora::protocols::http::ServerSession;
+use pingora::proxy::Session;
+use pingora::{Error, ErrorType, Result};
+use tokio::io::AsyncWriteExt;
+use tokio::sync::oneshot;
+use tracing::debug;
+
+use crate::hub::{Format, SeatError};
+
+use super::join::{Joined, NoPlay, Wish};
+use super::route::{self, Route, Target};
+use super::transport::{Framing, Transport};
+use super::websocket::{self, CloseCode, Handshake};
+use super::{Handled, Live, http, socket, take};
+
+/// How long the last word to a player that is refused may take.
+const GOODBYE: Duration = Duration::from_secs(1);
+
+impl Live {
+    /// Answers the request if it is for a stream. To be called in `request_filter`:
+    ///
+    /// ```ignore
+    /// async fn request_filter(&self, session: &mut Session, _ctx: &mut Self::CTX) -> Result<bool> {
+    ///     Ok(self.live.handle(session).await? == Handled::Yes)
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    /// Those of writing to the client; the connection is then of no more use.
+    pub async fn handle(&self, session: &mut Session) -> Result<Handled> {
+        self.ensure_ticker();
+        self.header_came(session);
+        let request = session.req_header();
+        let routed = route::route(
+            self.vhosts(),
+            route::host(session),
+            request.uri.path(),
+            request.uri.query(),
+        );
+        let target = match routed {
+            Route::NotLive => return Ok(Handled::No),
+            Route::Refused(status, why) => {
+                self.text(session, status, &why).await?;
+                return Ok(Handled::Yes);
+            }
+            Route::Play(target) => target,
+        };
+        let crossdomain = self.config().http.crossdomain;
+        match request.method {
+            Method::GET => match websocket::handshake(&request.method, request.version, &request.headers) {
+                Handshake::None => self.play(session, target, None).await?,
+                Handshake::Accept(accept) => self.play(session, target, Some(accept)).await?,
+                Handshake::Bad(why) => self.text(session, StatusCode::BAD_REQUEST, why).await?,
+                Handshake::Version => {
+                    let line = "WebSocket version 13 is spoken here";
+                    self.text(session, StatusCode::UPGRADE_REQUIRED, line).await?;
+                }
+            },
+            Method::HEAD => {
+                if self.hub().find(&target.key).is_some() {
+                    let header = http::stream_header(session, target.format, crossdomain)?;
+                    session.write_response_header(Box::new(header), true).await?;
+                    session.write_response_body(None, true).await?;
+                } else {
+                    let missing = NoPlay::Missing.to_string();
+                    self.text(session, StatusCode::NOT_FOUND, &missing).await?;
+                }
+            }
+            Method::POST | Method::PUT => self.publish(session, &target).await?,
+            Method::OPTIONS => http::preflight(session, crossdomain).await?,
+            _ => {
+                let line = "a stream is played with GET and published with POST or PUT";
+                self.text(session, StatusCode::METHOD_NOT_ALLOWED, line).await?;
+            }
+        }
+        Ok(Handled::Yes)
+    }
+
+    async fn text(&self, session: &mut Session, status: StatusCode, line: &str) -> Result<()> {
+        http::text(session, status, self.config().http.crossdomain, line).await
+    }
+
+    /// `accept`: the answer to a WebSocket's key.
+    async fn play(&self, session: &mut Session, target: Target, accept: Option<String>) -> Result<()> {
+        let wish = Wish {
+            key: target.key,
+            settings: target.settings,
+            format: target.format,
+            peer: session.client_addr().and_then(|a| a.as_inet()).copied(),
+            protocol: match (&accept, session.is_http2()) {
+                (Some(_), _) => "websocket",
+                (None, true) => "http2",
+                (None, false) => "http1",
+            },
+            asked: Instant::now(),
+        };
+        let left = async {
+            let _ = session.read_body_or_idle(true).await;
+        };
+        let joined = match self.join(wish, None, left).await {
+            Ok(joined) => joined,
+            Err(NoPlay::Left) => {
+                session.set_keepalive(None);
+                return Ok(());
+            }
+            Err(refused) => return self.refuse(session, accept, &refused).await,
+        };
+        match accept {
+            Some(accept) => self.hand_over_websocket(session, &accept, joined).await,
+            None if session.is_http2() => self.hand_over_http2(session, target.format, joined).await,
+            None => self.hand_over_http1(session, target.format, joined).await,
+        }
+    }
+
+    async fn hand_over_http1(&self, session: &mut Session, format: Format, joined: Joined) -> Result<()> {
+        let header = http::stream_header(session, format, self.config().http.crossdomain)?;
+        let framing = if header.headers.contains_key(header::TRANSFER_ENCODING) {
+            Framing::Chunked
+        } else {
+            Framing::Bare
+        };
+        let io = self.take_socket(session, header).await?;
+        self.http_workers().add(joined.player(Transport::Socket {
+            io,
+            framing,
+            talk: None,
+        }));
+        Ok(())
+    }
+
+    async fn hand_over_http2(&self, session: &mut Session, format: Format, joined: Joined) -> Result<()> {
+        let header = http::stream_header(session, format, self.config().http.crossdomain)?;
+        session.write_response_header(Box::new(header), false).await?;
+        let ServerSession::H2(http2) = session.as_downstream_mut() else {
+            return Error::e_explain(ErrorType::InternalError, "an HTTP/2 session is one");
+        };
+        let Some(body) = http2.take_response_body_writer() else {
+            return Error::e_explain(ErrorType::InternalError, "the response has no body writer");
+        };
+        let (done, ended) = oneshot::channel();
+        self.http_workers().add(joined.player(Transport::Http2 { body, _done: done }));
+        // The session lives until the player ends, and pingora counts the connection as busy.
+        let _ = ended.await;
+        Ok(())
+    }
+
+    async fn hand_over_websocket(&self, session: &mut Session, accept: &str, joined: Joined) -> Result<()> {
+        let header = http::switching_header(accept)?;
+        let io = self.take_socket(session, header).await?;
+        self.http_workers().add(joined.player(Transport::Socket {
+            io,
+            framing: Framing::Messages,
+            talk: Some(Box::new(websocket::ClientFrames::default())),
+        }));
+        Ok(())
+    }
+
+    /// Says no. A page cannot see the status of a WebSocket that was refused, so one that is over a limit is opened, and closed
+    /// with the code for that.
+    async fn refuse(&self, session: &mut Session, accept: Option<String>, why: &NoPlay) -> Result<()> {
+        let status = match why {
+            NoPlay::Missing | NoPlay::Left | NoPlay::Seat(SeatError::Ended) => StatusCode::NOT_FOUND,
+            NoPlay::Connections(_) | NoPlay::Shutdown | NoPlay::Seat(_) => StatusCode::SERVICE_UNAVAILABLE,
+        };
+        let Some(accept) = accept.filter(|_| status == StatusCode::SERVICE_UNAVAILABLE) else {
+            return self.text(session, status, &why.to_string()).await;
+        };
+        let header = http::switching_header(&accept)?;
+        let mut io = self.take_socket(session, header).await?;
+        let goodbye = async {
+            io.write_all(&websocket::close_frame(CloseCode::TryAgain)).await?;
+            io.flush().await?;
+            AsyncWriteExt::shutdown(&mut io).await
+        };
+        // Whether it hears it is its affair.
+        let _ = tokio::time::timeout(GOODBYE, goodbye).await;
+        Ok(())
+    }
+
+    /// Writes the response header and takes the connection out of an HTTP/1 session.
+    async fn take_socket(&self, session: &mut Session, header: ResponseHeader) -> Result<Stream> {
+        // One connection, one stream: it closes at the end.
+        session.set_keepalive(None);
+        session.set_write_timeout(Some(self.config().limits.player_stall));
+        session.write_response_header(Box::new(header.clone()), false).await?;
+        let io = take::take_http1(session.as_downstream_mut(), header).await?;
+        self.tune(&io);
+        Ok(io)
+    }
+
+    /// Bounds what the kernel holds for a player.
+    pub(super) fn tune(&self, io: &Stream) {
+        let limits = &self.config().limits;
+        if let Err(error) = socket::tune(io, limits.send_buffer, limits.player_stall) {
+            debug!(%error, "socket options of a player");
+        }
+    }
+}

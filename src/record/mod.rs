@@ -1,0 +1,226 @@
+//! Recording: streams into FLV files.
+//!
+//! A recording is a reader of the hub. It has a seat that no limit counts, a position in the stream's FLV log, and a thread of its
+//! own that does nothing but write: a disk that hangs holds up its own recording, which then loses what the log's window no
+//! longer has and goes on at a keyframe; neither the publisher nor a player nor another recording waits.
+//!
+//! - [`recording`] reads the log, decides where files begin and end, and tries again after errors;
+//! - [`writer`] makes the bytes of a file and its index, [`scan`] reads a file that was left;
+//! - [`file`](mod@file) is about names, locks and renames;
+//! - [`mend`] finishes what a crash left.
+//!
+//! [`Recorder`] is the door.
+
+mod file;
+mod mend;
+mod moment;
+mod recording;
+mod scan;
+mod seek;
+#[cfg(test)]
+mod tests;
+mod writer;
+
+use std::collections::HashSet;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant, SystemTime};
+
+use parking_lot::Mutex;
+use tracing::{error, info};
+
+use crate::config::{self, RecordingPath};
+use crate::hub::{EndReason, Format, Stream, StreamKey};
+use crate::observe::{Count, Counters};
+
+/// Errors of all recordings together get a line in the log at most this often. All are counted.
+const ERROR_LINES: Duration = Duration::from_secs(1);
+
+/// All recordings of a server. Cheap to clone; clones share everything.
+#[derive(Clone)]
+pub(crate) struct Recorder {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    counters: Arc<Counters>,
+    /// Where files that a crash left may lie.
+    roots: Vec<PathBuf>,
+    /// Files that were changed before are not of this process.
+    began: SystemTime,
+    mending: AtomicBool,
+    /// The streams that are recorded, by their address: the seat of a recording keeps its stream alive. Held for a look-up.
+    streams: Mutex<HashSet<usize>>,
+    /// When an error was last told. Held for a comparison.
+    told: Mutex<Option<Instant>>,
+    on_closed: OnceLock<OnClosed>,
+}
+
+type OnClosed = Box<dyn Fn(&Recorded) + Send + Sync>;
+
+/// A file that is finished.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Recorded {
+    /// The stream; `None` for a file that an earlier process left.
+    pub stream: Option<StreamKey>,
+    /// Where the file is.
+    pub path: PathBuf,
+    /// Its size.
+    pub bytes: u64,
+    /// How long it plays.
+    pub duration: Duration,
+    /// Why it ended.
+    pub reason: EndOfRecording,
+}
+
+/// Why a file ended. The names are those of the access log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum EndOfRecording {
+    /// The stream ended.
+    Stream(EndReason),
+    /// `duration` is over, and the next file begins.
+    Segment,
+    /// The file could not be written further.
+    Error,
+    /// A process that was killed left it; the next one finished it.
+    Mended,
+}
+
+impl EndOfRecording {
+    /// The name in logs.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Stream(reason) => reason.name(),
+            Self::Segment => "segment",
+            Self::Error => "error",
+            Self::Mended => "mended",
+        }
+    }
+}
+
+impl Recorder {
+    /// For the vhosts of `config`.
+    pub(crate) fn new(config: &config::Live, counters: Arc<Counters>) -> Self {
+        let recorded = config
+            .vhosts
+            .values()
+            .filter(|vhost| vhost.enabled && vhost.dvr.enabled);
+        let mut roots: Vec<PathBuf> = recorded.map(|vhost| vhost.dvr.path.root()).collect();
+        roots.sort();
+        roots.dedup();
+        Self {
+            inner: Arc::new(Inner {
+                counters,
+                roots,
+                began: SystemTime::now(),
+                mending: AtomicBool::new(false),
+                streams: Mutex::default(),
+                told: Mutex::new(None),
+                on_closed: OnceLock::new(),
+            }),
+        }
+    }
+
+    /// Whether any vhost is recorded.
+    pub(crate) fn is_enabled(&self) -> bool {
+        !self.inner.roots.is_empty()
+    }
+
+    /// Records the stream if its vhost says so, unless it is recorded already. To be called when a publisher has its claim.
+    pub(crate) fn attach(&self, stream: &Arc<Stream>) {
+        if !stream.settings().dvr.enabled {
+            return;
+        }
+        let id = Arc::as_ptr(stream).addr();
+        if !self.inner.streams.lock().insert(id) {
+            return;
+        }
+        let place = Place {
+            recorder: self.clone(),
+            id,
+        };
+        let Ok(seat) = stream.tap(Format::Flv) else {
+            return;
+        };
+        if let Err(error) = recording::spawn(place, seat) {
+            self.failed("no thread for a recording", stream.key(), &error);
+        }
+    }
+
+    /// Streams that are recorded now, and files of ended ones that are not closed yet.
+    pub(crate) fn active(&self) -> usize {
+        self.inner.streams.lock().len()
+    }
+
+    /// Sets what is told of each file that is finished, on the thread that wrote it. Only the first call has an effect.
+    pub(crate) fn on_closed(&self, told: impl Fn(&Recorded) + Send + Sync + 'static) {
+        let _ = self.inner.on_closed.set(Box::new(told));
+    }
+
+    /// Finishes what earlier processes left, on a thread of its own; the first call does.
+    pub(crate) fn mend(&self) {
+        if !self.is_enabled() || self.inner.mending.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        if let Err(error) = mend::spawn(self.clone()) {
+            error!(%error, "no thread to mend recordings");
+        }
+    }
+
+    fn closed(&self, recorded: &Recorded) {
+        let inner = &self.inner;
+        inner.counters.recording_ended(recorded.bytes);
+        let key = recorded.stream.as_ref();
+        info!(
+            target: "pingora_live::access",
+            vhost = key.map(StreamKey::vhost),
+            app = key.map(StreamKey::app),
+            stream = key.map(StreamKey::stream),
+            path = %recorded.path.display(),
+            bytes = recorded.bytes,
+            duration_ms = u64::try_from(recorded.duration.as_millis()).unwrap_or(u64::MAX),
+            reason = recorded.reason.name(),
+            "recording closed"
+        );
+        if let Some(told) = inner.on_closed.get() {
+            told(recorded);
+        }
+    }
+
+    /// `what`: what could not be done. `about`: to what.
+    fn failed(&self, what: &str, about: &dyn std::fmt::Display, reason: &dyn std::fmt::Display) {
+        self.inner.counters.count(Count::RecordingError);
+        let now = Instant::now();
+        let mut told = self.inner.told.lock();
+        if told.is_none_or(|last| now.saturating_duration_since(last) >= ERROR_LINES) {
+            *told = Some(now);
+            drop(told);
+            error!(%about, "{what}: {reason}");
+        }
+    }
+}
+
+/// That a stream is recorded: until this is dropped.
+struct Place {
+    recorder: Recorder,
+    id: usize,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.recorder.inner.streams.lock().remove(&self.id);
+    }
+}
+
+/// The path of a stream's next file.
+fn path_of(template: &RecordingPath, key: &StreamKey) -> PathBuf {
+    let names = config::Names {
+        vhost: key.vhost(),
+        app: key.app(),
+        stream: key.stream(),
+    };
+    template.render(names, &moment::now())
+}

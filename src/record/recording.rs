@@ -1,0 +1,453 @@
+//! One recording: a thread that reads a stream's log and writes files until the stream ends.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::{Buf, Bytes, BytesMut};
+use parking_lot::{Condvar, Mutex};
+use tracing::{info, warn};
+
+use crate::config::{self, Dvr, DvrPlan};
+use crate::hub::{EndReason, Log, Place as LogPlace, Read, Seat, StreamKey, Unit, Watch};
+use crate::media::flv::{
+    HEADER_SIZE, PREVIOUS_TAG_SIZE, SIGNATURE, TAG_AUDIO, TAG_HEADER_SIZE, TAG_VIDEO, TagHeader,
+};
+use crate::media::{Frame, FrameKind, Metadata, TimeJitter, Timeline, Tracks, metadata};
+
+use super::file::Unfinished;
+use super::seek::SeekPoints;
+use super::writer::{FlvWriter, Totals};
+use super::{EndOfRecording, Place, Recorded, path_of};
+
+/// What comes in that time goes to the disk in one write. Ten writes a second cost nothing, and a player can follow a file that
+/// grows.
+const GATHER: Duration = Duration::from_millis(100);
+/// Units taken from the log at once.
+const BATCH_UNITS: usize = 64;
+/// And about that many bytes: what one recording holds beside the log.
+const BATCH_BYTES: usize = 1024 * 1024;
+/// After an error, the next file is begun at the first keyframe after this.
+const RETRY: Duration = Duration::from_secs(5);
+/// Keyframes that the index of a session has room for: at one in two seconds, more than two hours before it is thinned, for
+/// 72 KiB of each file.
+const SESSION_KEYFRAMES: usize = 4096;
+/// The same of a segment, for each second of its length: encoders for low delay send two.
+const SEGMENT_KEYFRAMES_A_SECOND: u64 = 2;
+/// And besides, since a segment ends at a keyframe after its time.
+const SEGMENT_KEYFRAMES_MORE: usize = 16;
+
+/// Rung by the log. The publisher rings it, so it does no more than set a flag and wake.
+#[derive(Default)]
+struct Bell {
+    /// Guards whether it rang since the last look.
+    rang: Mutex<bool>,
+    wake: Condvar,
+}
+
+impl Watch for Bell {
+    fn wake(&self, _log: u64) {
+        *self.rang.lock() = true;
+        self.wake.notify_one();
+    }
+}
+
+impl Bell {
+    fn wait(&self) {
+        let mut rang = self.rang.lock();
+        while !*rang {
+            self.wake.wait(&mut rang);
+        }
+        *rang = false;
+    }
+}
+
+/// Starts to record what `seat` is at.
+pub(super) fn spawn(place: Place, seat: Seat) -> io::Result<()> {
+    std::thread::Builder::new()
+        .name("dvr".to_owned())
+        .spawn(move || {
+            block_file_size_signal();
+            let reader = Reader {
+                units: Vec::new(),
+                bell: Arc::default(),
+                recording: Recording::new(
+                    &place,
+                    seat.stream().key(),
+                    &seat.stream().settings().dvr,
+                ),
+            };
+            reader.run(seat.log());
+            // In this order: the address of the stream may be another's as soon as the seat is gone.
+            drop(place);
+            drop(seat);
+        })?;
+    Ok(())
+}
+
+/// A file that grows beyond the process's limit (`ulimit -f`) is an error of its write, and not the end of the process. The signal
+/// is sent to the thread that writes.
+#[allow(unsafe_code)]
+fn block_file_size_signal() {
+    // SAFETY: `set` is plain data, initialized by sigemptyset before it is used; the mask is this thread's own.
+    unsafe {
+        let mut set: libc::sigset_t = std::mem::zeroed();
+        libc::sigemptyset(&raw mut set);
+        libc::sigaddset(&raw mut set, libc::SIGXFSZ);
+        libc::pthread_sigmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut());
+    }
+}
+
+/// Reads the log.
+struct Reader<'a> {
+    bell: Arc<Bell>,
+    /// Scratch.
+    units: Vec<Arc<Unit>>,
+    recording: Recording<'a>,
+}
+
+impl Reader<'_> {
+    fn run(mut self, log: &Arc<Log>) {
+        let watch: Arc<dyn Watch> = Arc::clone(&self.bell) as _;
+        log.watch(&watch);
+        let mut next = self.begin(log);
+        let reason = loop {
+            self.units.clear();
+            match log.read(next, BATCH_UNITS, BATCH_BYTES, &mut self.units) {
+                Read::Units => {
+                    for unit in &self.units {
+                        self.recording.unit(unit, Instant::now());
+                        next = unit.seq + 1;
+                    }
+                    self.recording.write();
+                }
+                Read::Edge => {
+                    self.bell.wait();
+                    std::thread::sleep(GATHER);
+                }
+                Read::Lost => next = self.lost(log, next),
+                Read::Ended(reason) => break reason,
+            }
+        };
+        log.unwatch(&watch);
+        self.recording.close(EndOfRecording::Stream(reason));
+    }
+
+    /// A stream that begins is recorded from its first frame on; one that goes on, from the newest place to start.
+    fn begin(&mut self, log: &Log) -> u64 {
+        if log.next_seq() == 0 {
+            return 0;
+        }
+        self.recording.wait_for_start();
+        log.join().map_or_else(|| log.next_seq(), |unit| unit.seq)
+    }
+
+    /// The disk was slower than the stream for longer than the log keeps.
+    fn lost(&mut self, log: &Log, next: u64) -> u64 {
+        let to = match log.place(next) {
+            LogPlace::Here => return next,
+            LogPlace::Skip(unit) => unit.seq,
+            LogPlace::NextStart => log.next_seq(),
+        };
+        self.recording.skipped(to.saturating_sub(next));
+        to
+    }
+}
+
+/// Decides where files begin and end.
+pub(super) struct Recording<'a> {
+    place: &'a Place,
+    key: &'a StreamKey,
+    dvr: &'a Dvr,
+    tracks: Tracks,
+    seek: SeekPoints,
+    file: Option<Open>,
+    /// Frames are let pass until one comes at which players may start.
+    awaiting_start: bool,
+    /// No file is begun before.
+    retry_at: Option<Instant>,
+}
+
+/// A file at work.
+struct Open {
+    file: Unfinished,
+    writer: FlvWriter,
+    timeline: Timeline,
+    /// Tags that are not written yet.
+    buffer: BytesMut,
+    /// What the file holds.
+    written: Totals,
+    /// Time in the file of its first frame.
+    first_ms: u64,
+}
+
+impl<'a> Recording<'a> {
+    pub(super) fn new(place: &'a Place, key: &'a StreamKey, dvr: &'a Dvr) -> Self {
+        Self {
+            place,
+            key,
+            dvr,
+            tracks: Tracks::new(),
+            seek: SeekPoints::default(),
+            file: None,
+            awaiting_start: false,
+            retry_at: None,
+        }
+    }
+
+    /// Nothing is taken before the next keyframe.
+    fn wait_for_start(&mut self) {
+        self.awaiting_start = true;
+    }
+
+    fn skipped(&mut self, units: u64) {
+        self.wait_for_start();
+        self.place.recorder.failed(
+            "a recording lost frames",
+            self.key,
+            &format_args!("the disk is too slow; {units} units were skipped"),
+        );
+    }
+
+    /// Takes the next unit of the log. `now`: the time of arrival.
+    pub(super) fn unit(&mut self, unit: &Unit, now: Instant) {
+        if self.awaiting_start
+            && let Some(prelude) = &unit.prelude
+        {
+            for frame in Tags::of(prelude.full.body()) {
+                let changed = self.tracks.update(&frame);
+                if changed && frame.sequence_header {
+                    self.append(frame, false, now);
+                }
+            }
+        }
+        for frame in Tags::of(unit.data.body()) {
+            self.frame(frame, now);
+        }
+    }
+
+    fn frame(&mut self, frame: Frame, now: Instant) {
+        self.tracks.update(&frame);
+        if frame.kind == FrameKind::Metadata {
+            if let (Some(open), Some(metadata)) = (&mut self.file, self.tracks.properties()) {
+                open.writer.set_metadata(metadata);
+            }
+            return;
+        }
+        let keyframe = self.seek.is_start(&frame);
+        let start = keyframe || (!self.tracks.has_video() && frame.is_coded());
+        if self.awaiting_start {
+            if !start || self.retry_at.is_some_and(|at| now < at) {
+                return;
+            }
+            self.awaiting_start = false;
+            self.retry_at = None;
+        }
+        if frame.sequence_header {
+            // Written with the others when a file begins.
+            return self.append(frame, false, now);
+        }
+        if self.is_over(&frame, start, now) {
+            self.close(EndOfRecording::Segment);
+            if self.awaiting_start {
+                // It could not be written.
+                return;
+            }
+        }
+        if self.file.is_none()
+            && let Err(error) = self.open(&frame, now)
+        {
+            return self.failed("a recording cannot be begun", &error);
+        }
+        self.append(frame, keyframe, now);
+    }
+
+    /// Whether the file ends before this frame. `start`: players may start at it.
+    fn is_over(&self, frame: &Frame, start: bool, now: Instant) -> bool {
+        let Some(open) = &self.file else { return false };
+        let may_cut = frame.is_coded() && (start || !self.dvr.wait_keyframe);
+        if self.dvr.plan != DvrPlan::Segment || !may_cut {
+            return false;
+        }
+        let at_ms = stamped(&open.timeline, frame, now);
+        u128::from(at_ms.saturating_sub(open.first_ms)) >= self.dvr.duration.as_millis()
+    }
+
+    /// Begins a file whose first frame this is.
+    fn open(&mut self, frame: &Frame, now: Instant) -> io::Result<()> {
+        let file = Unfinished::create(&path_of(&self.dvr.path, self.key))?;
+        let timeline = Timeline::new(match self.dvr.time_jitter {
+            config::TimeJitter::Full => TimeJitter::Full,
+            config::TimeJitter::Zero => TimeJitter::Zero,
+            config::TimeJitter::Off => TimeJitter::Off,
+        });
+        let first_ms = stamped(&timeline, frame, now);
+        let mut writer = FlvWriter::new(self.tracks.properties(), self.keyframes());
+        let mut buffer = writer.head(false);
+        for header in self.tracks.headers() {
+            let mut header = header.clone();
+            header.dts_ms = first_ms;
+            writer.tag(&header, false, &mut buffer);
+        }
+        info!(stream = %self.key, path = %file.path().display(), "recording begins");
+        self.file = Some(Open {
+            file,
+            writer,
+            timeline,
+            buffer,
+            written: Totals::default(),
+            first_ms,
+        });
+        Ok(())
+    }
+
+    fn keyframes(&self) -> usize {
+        match self.dvr.plan {
+            DvrPlan::Session => SESSION_KEYFRAMES,
+            DvrPlan::Segment => {
+                let frames = self.dvr.duration.as_secs() * SEGMENT_KEYFRAMES_A_SECOND;
+                let frames = usize::try_from(frames).unwrap_or(SESSION_KEYFRAMES);
+                frames
+                    .saturating_add(SEGMENT_KEYFRAMES_MORE)
+                    .min(SESSION_KEYFRAMES)
+            }
+        }
+    }
+
+    fn append(&mut self, mut frame: Frame, seekable: bool, now: Instant) {
+        let Some(open) = &mut self.file else { return };
+        let timestamp = frame.dts_ms as u32;
+        open.timeline.stamp_frame(&mut frame, timestamp, now);
+        open.writer.tag(&frame, seekable, &mut open.buffer);
+        if open.buffer.len() >= BATCH_BYTES {
+            self.write();
+        }
+    }
+
+    /// Writes what was gathered.
+    pub(super) fn write(&mut self) {
+        let Some(open) = &mut self.file else { return };
+        if let Err(error) = open.write() {
+            self.failed("a recording cannot be written", &error);
+        }
+    }
+
+    /// Closes the file, if there is one.
+    pub(super) fn close(&mut self, reason: EndOfRecording) {
+        self.write();
+        if let Some(open) = self.file.take() {
+            self.finish(open, reason);
+        }
+    }
+
+    fn failed(&mut self, what: &str, error: &io::Error) {
+        let now = Instant::now();
+        self.retry_at = Some(now + RETRY);
+        self.wait_for_start();
+        let Some(mut open) = self.file.take() else {
+            return self.place.recorder.failed(what, self.key, error);
+        };
+        let about = format!("{} ({})", self.key, open.file.path().display());
+        self.place.recorder.failed(what, &about, error);
+        // What was written before is a good file.
+        open.writer.rollback(open.written);
+        if open.written.tags > 0 {
+            self.finish(open, EndOfRecording::Error);
+        } else if let Err(error) = open.file.discard() {
+            warn!(%error, "an empty recording cannot be removed");
+        }
+    }
+
+    fn finish(&mut self, open: Open, reason: EndOfRecording) {
+        let path = open.file.path().to_owned();
+        match open.file.finish(&open.writer) {
+            Ok(path) => self.place.recorder.closed(&recorded(
+                Some(self.key.clone()),
+                path,
+                &open.writer,
+                reason,
+            )),
+            Err(error) => {
+                let about = format!("{} ({})", self.key, path.display());
+                self.place
+                    .recorder
+                    .failed("a recording cannot be closed", &about, &error);
+            }
+        }
+    }
+}
+
+impl Open {
+    fn write(&mut self) -> io::Result<()> {
+        if self.buffer.is_empty() {
+            return Ok(());
+        }
+        self.file.write(&self.buffer, self.written.len)?;
+        self.buffer.clear();
+        self.written = self.writer.totals();
+        Ok(())
+    }
+}
+
+/// The time that the frame would get.
+fn stamped(timeline: &Timeline, frame: &Frame, now: Instant) -> u64 {
+    let mut frame = frame.clone();
+    let timestamp = frame.dts_ms as u32;
+    timeline.clone().stamp_frame(&mut frame, timestamp, now);
+    frame.dts_ms
+}
+
+pub(super) fn recorded(
+    stream: Option<StreamKey>,
+    path: PathBuf,
+    writer: &FlvWriter,
+    reason: EndOfRecording,
+) -> Recorded {
+    Recorded {
+        stream,
+        path,
+        bytes: writer.totals().len,
+        duration: Duration::from_millis(writer.duration_ms()),
+        reason,
+    }
+}
+
+/// The tags in a unit or a prelude, as frames with the 32-bit time of the log.
+struct Tags {
+    rest: Bytes,
+}
+
+impl Tags {
+    fn of(mut bytes: Bytes) -> Self {
+        if bytes.starts_with(&SIGNATURE) {
+            bytes.advance((HEADER_SIZE + PREVIOUS_TAG_SIZE).min(bytes.len()));
+        }
+        Self { rest: bytes }
+    }
+}
+
+impl Iterator for Tags {
+    type Item = Frame;
+
+    fn next(&mut self) -> Option<Frame> {
+        loop {
+            let header = TagHeader::read(self.rest.first_chunk::<TAG_HEADER_SIZE>()?);
+            let end = TAG_HEADER_SIZE + header.size;
+            if self.rest.len() < end + PREVIOUS_TAG_SIZE {
+                return None;
+            }
+            let body = self.rest.slice(TAG_HEADER_SIZE..end);
+            self.rest.advance(end + PREVIOUS_TAG_SIZE);
+            let (kind, body) = match header.first {
+                TAG_VIDEO => (FrameKind::Video, body),
+                TAG_AUDIO => (FrameKind::Audio, body),
+                _ => metadata::classify(&body),
+            };
+            // The hub has taken it, so it can be read.
+            if let Ok(frame) = Frame::parse(kind, u64::from(header.timestamp_ms), body) {
+                return Some(frame);
+            }
+        }
+    }
+}
