@@ -54,8 +54,7 @@ build-tools: rust
 
 .PHONY: run
 run: build-tools
-	@cargo build --bin pingora-live
-	@exec cargo run --quiet --bin pingora-live -- demo
+	@exec cargo run --bin pingora-live -- demo
 
 # ---- tests ----------------------------------------------------------------------------------------------------------
 

@@ -12,8 +12,7 @@ use async_trait::async_trait;
 use pingora::prelude::*;
 use pingora::proxy::http_proxy_service;
 use pingora::services::listening::Service;
-use pingora_live::rtmp_listener::RtmpApp;
-use pingora_live::{Handled, Live, config};
+use pingora_live::{Handled, Live, RtmpApp, config};
 
 /// The proxy that was there before.
 struct Proxy {

@@ -23,7 +23,7 @@ use tracing::{error, info};
 
 use crate::config::{self, Config};
 use crate::play::{Live, LiveProxy};
-use crate::rtmp_listener::RtmpApp;
+use crate::rtmp::listener::RtmpApp;
 use crate::tls::{CertError, CertSource, CertStore};
 
 /// Read buffer of a player's connection in bytes: a request header fits; pingora's default of 64 KiB would be most of what a
@@ -116,7 +116,7 @@ pub fn assemble(config: &Config, opt: Opt) -> Result<Assembled, StartError> {
         for address in &tls.listen {
             let key = binder.bind("rtmps", *address, &mut rtmp_sockets)?;
             let endpoint = listener(key, *address, live_config, RTMP_READ_BUFFER);
-            rtmp.add_listener(endpoint.tls(tls_settings(&store, ALPN::H1)?));
+            rtmp.add_listener(endpoint.tls(tls_settings(&store, None)?));
         }
     }
     server.add_service(WithSockets::new(rtmp, rtmp_sockets));
@@ -133,7 +133,9 @@ pub fn assemble(config: &Config, opt: Opt) -> Result<Assembled, StartError> {
     if let Some(https) = &live_config.https {
         let store = CertStore::load(https.certs.iter().map(CertSource::from).collect())?;
         certs.push(Arc::clone(&store));
-        let alpn = if https.http2 { ALPN::H2H1 } else { ALPN::H1 };
+        // pingora's list knows no http/1.0, and a client that offers nothing else is turned away by it; without HTTP/2 there
+        // is nothing to choose.
+        let alpn = https.http2.then_some(ALPN::H2H1);
         for address in &https.listen {
             let key = binder.bind("https", *address, &mut http_sockets)?;
             let endpoint = listener(key, *address, live_config, HTTP_READ_BUFFER);
@@ -181,11 +183,13 @@ fn h2_options(limits: &config::Limits) -> H2Options {
     options
 }
 
-fn tls_settings(store: &Arc<CertStore>, alpn: ALPN) -> Result<TlsSettings, StartError> {
+fn tls_settings(store: &Arc<CertStore>, alpn: Option<ALPN>) -> Result<TlsSettings, StartError> {
     // The paths are not read: the resolver replaces them.
     let mut settings = TlsSettings::intermediate("", "").map_err(|e| StartError::Server(e.to_string()))?;
     settings.set_cert_resolver(Arc::clone(store) as Arc<_>);
-    settings.set_alpn(alpn);
+    if let Some(alpn) = alpn {
+        settings.set_alpn(alpn);
+    }
     Ok(settings)
 }
 

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::config::{DEFAULT_VHOST, Live, Vhost, host_key};
+use crate::config::{BadPath, DEFAULT_VHOST, Live, Vhost, decode_name, host_key};
 
 /// Query parameters that name the vhost, in SRS's order.
 const VHOST_PARAMETERS: [&str; 2] = ["vhost", "domain"];
@@ -38,15 +38,19 @@ impl Vhosts {
     }
 }
 
-/// The vhost that a query names: `?vhost=` or `?domain=`.
-pub(crate) fn from_query(query: &str) -> Option<String> {
-    VHOST_PARAMETERS.iter().find_map(|name| {
+/// The vhost that a query names: `?vhost=` or `?domain=`. Whatever else a query holds is not looked at.
+///
+/// # Errors
+/// When the name cannot be decoded, or is none.
+pub(crate) fn from_query(query: &str) -> Result<Option<String>, BadPath> {
+    let named = VHOST_PARAMETERS.iter().find_map(|name| {
         query
             .split('&')
             .filter_map(|pair| pair.split_once('='))
             .find(|(key, value)| key == name && !value.is_empty())
-            .map(|(_, value)| value.to_owned())
-    })
+            .map(|(_, value)| value)
+    });
+    named.map(decode_name).transpose()
 }
 
 /// A host without its port: `a.example:8080`, `[::1]:80`.
@@ -103,10 +107,13 @@ mod tests {
 
     #[test]
     fn a_query_names_the_vhost() {
-        assert_eq!(from_query("a=1&vhost=b.example").as_deref(), Some("b.example"));
-        assert_eq!(from_query("domain=c.example").as_deref(), Some("c.example"));
-        assert_eq!(from_query("domain=c&vhost=b").as_deref(), Some("b"));
-        assert_eq!(from_query("vhost="), None);
-        assert_eq!(from_query(""), None);
+        let named = |query| from_query(query).unwrap();
+        assert_eq!(named("a=1&vhost=b.example").as_deref(), Some("b.example"));
+        assert_eq!(named("domain=c%2eexample").as_deref(), Some("c.example"));
+        assert_eq!(named("domain=c&vhost=b").as_deref(), Some("b"));
+        assert_eq!(named("vhost="), None);
+        assert_eq!(named("token=%zz"), None);
+        assert_eq!(named(""), None);
+        assert!(from_query("vhost=%zz").is_err());
     }
 }

@@ -98,6 +98,9 @@ fn run(bytes: &[u8], options: u8, step: usize) -> (Vec<Event>, Option<ProtocolEr
                     session.reject_publish(publish.stream_id, &reject)
                 }
                 Event::Publish(publish) => session.accept_publish(publish.stream_id),
+                Event::Play(play) if options & REJECTING == 0 => {
+                    session.accept_play(play.stream_id)
+                }
                 Event::Play(play) => session.reject_play(play.stream_id, &reject),
                 _ => {}
             }

@@ -354,6 +354,38 @@ impl Leaf for FilePath {
     }
 }
 
+/// The path of a folder, or none.
+pub(super) struct FolderPath;
+
+impl Leaf for FolderPath {
+    type Value = Option<PathBuf>;
+
+    fn accepted(&self) -> String {
+        "the path of a folder, or null".to_owned()
+    }
+
+    fn parse(&self, node: &Node, path: &str, cx: &mut Context) -> Option<Option<PathBuf>> {
+        if matches!(node.data, Data::Null) {
+            return Some(None);
+        }
+        let environment = matches!(node.at, Origin::Environment { .. });
+        parse_scalar(node, path, &self.accepted(), cx, |text| match text {
+            // A variable has no other way to say it.
+            "" | "null" if environment => Ok(None),
+            "" => Err(None),
+            text if text.chars().any(char::is_control) => Err(None),
+            text => Ok(Some(PathBuf::from(text))),
+        })
+    }
+
+    fn text(&self, value: &Option<PathBuf>) -> String {
+        match value {
+            Some(path) => quoted(&path.to_string_lossy()),
+            None => "null".to_owned(),
+        }
+    }
+}
+
 /// Host names, each possibly with `*.` in front.
 pub(super) struct HostNames;
 

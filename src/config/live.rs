@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use super::DEFAULT_VHOST;
 use super::kinds::{
-    FilePath, HostNames, Int, Listen, Mounts, Recordings, Size, Switch, Time, one_of, words,
+    FilePath, FolderPath, HostNames, Int, Listen, Mounts, Recordings, Size, Switch, Time, one_of, words,
 };
-use super::mount::Mount;
+use super::mount::{Extension, Mount};
 use super::recording_path::RecordingPath;
 use super::schema::section;
 use super::sections::{Item, Named, items, nested, optional};
@@ -122,6 +122,10 @@ section! {
         /// Accept HTTP/2 without TLS, by prior knowledge, beside HTTP/1. Switch it off where only browsers play: they
         /// never use it.
         h2c: bool = true => Switch,
+        /// Folder of files that are served by HTTP and HTTPS where no stream is: recordings on demand, a page of one's
+        /// own. Its `index.html` replaces the player page. Hidden files, and links that lead out of it, are not served.
+        /// FLV files can be asked for from a keyframe on, by `?start=` in bytes or `?start_ms=`. null serves none.
+        root: Option<PathBuf> = None => FolderPath,
     }
 }
 
@@ -250,10 +254,16 @@ section! {
     pub struct HttpRemux {
         /// Whether the streams of this vhost are played over HTTP at all.
         enabled: bool = true => Switch,
-        /// Paths under which streams are played, matched segment by segment. A whole segment `[app]` may stand for
-        /// several; `[vhost]/` at the front may be left out of an address when it is the address's own host.
+        /// Paths under which streams are played, one or more for each format, matched segment by segment. The ending
+        /// says the format: `.flv`, `.ts`, `.aac`, `.mp3`. A whole segment `[app]` may stand for
+        /// several; `[vhost]/` at the front may be left out of an address when it is the address's own host. Of several
+        /// that match a path, the one with the most text of its own is meant.
         /// One template may be given as `mount`.
-        mounts | mount: Vec<Mount> = vec![Mount::default()] => Mounts,
+        mounts | mount: Vec<Mount> = Extension::ALL.map(Mount::of).to_vec() => Mounts,
+        /// How much audio a player of `.aac` and `.mp3` is given at once when it joins. Some phones play only after
+        /// they have many seconds; it costs that much memory, and that much latency. `.flv` and `.ts` begin at the
+        /// newest keyframe and ignore it.
+        fast_cache: Duration = ZERO => Time { range: ZERO..=secs(120), zero: "" },
         /// Leave out the tags of a track that the FLV header does not announce. Players that rely on the header need
         /// it; off passes everything on.
         drop_if_not_match: bool = true => Switch,

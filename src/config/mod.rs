@@ -53,6 +53,7 @@ pub use self::live::{
     Cert, Dvr, DvrPlan, Http, HttpRemux, Https, Limits, Live, Log, LogFormat, LogLevel, OnBusy, OnMissing, Play,
     Publish, Rtmp, RtmpTls, StartTime, TimeJitter, Vhost,
 };
+pub(crate) use self::mount::decode as decode_name;
 pub use self::mount::{BadPath, Extension, Mount, MountError, MountMatch};
 pub use self::print::{Key, keys, print_config};
 pub use self::recording_path::{Moment, Names, RecordingPath, RecordingPathError};

@@ -16,10 +16,10 @@
 use std::fmt;
 use std::str::FromStr;
 
-/// The default: each stream under its app and name.
-const DEFAULT: &str = "[vhost]/[app]/[stream].flv";
+/// The default, before the ending: each stream under its app and name.
+const DEFAULT: &str = "[vhost]/[app]/[stream]";
 /// Endings of formats that are known, but not played by this version.
-const NOT_SERVED: [&str; 6] = [".ts", ".aac", ".mp3", ".m3u8", ".mp4", ".ogg"];
+const NOT_SERVED: [&str; 3] = [".m3u8", ".mp4", ".ogg"];
 
 /// A template that was read, ready for matching.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,17 +46,27 @@ pub struct MountMatch {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Extension {
-    /// `.flv`
+    /// `.flv`: FLV.
     Flv,
+    /// `.ts`: an MPEG-2 transport stream.
+    Ts,
+    /// `.aac`: audio only, AAC in ADTS.
+    Aac,
+    /// `.mp3`: audio only, MP3.
+    Mp3,
 }
 
 impl Extension {
-    const ALL: [Extension; 1] = [Extension::Flv];
+    /// All of them.
+    pub const ALL: [Extension; 4] = [Extension::Flv, Extension::Ts, Extension::Aac, Extension::Mp3];
 
     /// The ending of a path, with the dot.
     pub fn suffix(self) -> &'static str {
         match self {
             Extension::Flv => ".flv",
+            Extension::Ts => ".ts",
+            Extension::Aac => ".aac",
+            Extension::Mp3 => ".mp3",
         }
     }
 }
@@ -74,10 +84,10 @@ enum Part {
 #[non_exhaustive]
 pub enum MountError {
     /// A format that this version does not play.
-    #[error("{0} is not served by this version; mounts end in .flv")]
+    #[error("{0} is not served by this version; mounts end in .flv, .ts, .aac or .mp3")]
     NotServed(&'static str),
     /// No ending, or another one.
-    #[error("a mount ends in .flv")]
+    #[error("a mount ends in .flv, .ts, .aac or .mp3")]
     NoExtension,
     /// A variable that each stream needs to be told from the others.
     #[error("{0} is missing, so that streams could not be told apart")]
@@ -128,15 +138,22 @@ pub enum BadPath {
 
 impl Default for Mount {
     fn default() -> Self {
+        Mount::of(Extension::Flv)
+    }
+}
+
+impl Mount {
+    /// The default template of a format: `[vhost]/[app]/[stream].flv`.
+    pub fn of(extension: Extension) -> Self {
         let whole = |part| vec![part];
         Mount {
-            text: DEFAULT.to_owned(),
+            text: format!("{DEFAULT}{}", extension.suffix()),
             vhost_in_front: true,
             segments: vec![
                 whole(Part::App),
-                vec![Part::Stream, Part::Text(Extension::Flv.suffix().to_owned())],
+                vec![Part::Stream, Part::Text(extension.suffix().to_owned())],
             ],
-            extension: Extension::Flv,
+            extension,
         }
     }
 }
@@ -156,6 +173,16 @@ impl Mount {
     /// The format that is played under it.
     pub fn extension(&self) -> Extension {
         self.extension
+    }
+
+    /// How many bytes of a path it spells out. Of several templates that match a path, the one that spells out most of it is
+    /// meant: beside `[app]/[stream].ts`, which matches nearly all, `/x/[app]-[stream].ts` would never have its turn otherwise.
+    pub fn literal_len(&self) -> usize {
+        let literal = |part: &Part| match part {
+            Part::Text(text) => text.len(),
+            _ => 0,
+        };
+        self.segments.iter().flatten().map(literal).sum()
     }
 
     /// What the path of a request to `host` asks for, if it matches. A path that is refused ([`BadPath`]) matches
@@ -286,7 +313,7 @@ impl Found {
 }
 
 /// Decodes one segment of a path, once (RFC 3986 §2.1).
-fn decode(segment: &str) -> Result<String, BadPath> {
+pub(crate) fn decode(segment: &str) -> Result<String, BadPath> {
     let mut bytes = Vec::with_capacity(segment.len());
     let mut rest = segment.bytes();
     while let Some(byte) = rest.next() {

@@ -44,7 +44,7 @@ fn paths_and_what_they_ask_for() {
         (default, "/live/cam", None),
         (default, "/live/cam.FLV", None),
         (default, "/live/cam.flv/", None),
-        (default, "/live/cam.flv.ts", None),
+        (default, "/live/cam.flv.m3u8", None),
         (default, "/live/", None),
         (default, "/", None),
         (default, "", None),
@@ -221,24 +221,12 @@ fn the_caller_says_what_a_vhost_is() {
 fn templates_that_are_refused() {
     for (template, expected) in [
         (
-            "[vhost]/[app]/[stream].ts",
-            ".ts is not served by this version; mounts end in .flv",
-        ),
-        (
-            "[vhost]/[app]/[stream].aac",
-            ".aac is not served by this version; mounts end in .flv",
-        ),
-        (
-            "[vhost]/[app]/[stream].mp3",
-            ".mp3 is not served by this version; mounts end in .flv",
-        ),
-        (
             "[vhost]/[app]/[stream].m3u8",
-            ".m3u8 is not served by this version; mounts end in .flv",
+            ".m3u8 is not served by this version; mounts end in .flv, .ts, .aac or .mp3",
         ),
-        ("[vhost]/[app]/[stream]", "a mount ends in .flv"),
-        ("[vhost]/[app]/[stream].flv/", "a mount ends in .flv"),
-        ("", "a mount ends in .flv"),
+        ("[vhost]/[app]/[stream]", "a mount ends in .flv, .ts, .aac or .mp3"),
+        ("[vhost]/[app]/[stream].flv/", "a mount ends in .flv, .ts, .aac or .mp3"),
+        ("", "a mount ends in .flv, .ts, .aac or .mp3"),
         (
             "/live/cam.flv",
             "[app] is missing, so that streams could not be told apart",
@@ -309,7 +297,10 @@ fn templates_that_are_refused() {
 
 #[test]
 fn the_default_is_what_its_text_says() {
-    assert_eq!(mount(DEFAULT), Mount::default());
+    for extension in Extension::ALL {
+        let text = format!("{DEFAULT}{}", extension.suffix());
+        assert_eq!(mount(&text), Mount::of(extension));
+    }
     assert_eq!(Mount::default().to_string(), "[vhost]/[app]/[stream].flv");
     assert_eq!(Mount::default().extension().suffix(), ".flv");
 }
@@ -340,5 +331,16 @@ proptest::proptest! {
         if let Ok(mount) = text.parse::<Mount>() {
             let _ = mount.matches("a", &path);
         }
+    }
+}
+
+#[test]
+fn how_much_of_a_path_a_template_spells_out() {
+    for (template, expected) in [
+        ("[vhost]/[app]/[stream].ts", 3),
+        ("/x/[app]-[stream].ts", 5),
+        ("/x/live/[app]/[stream].flv", 9),
+    ] {
+        assert_eq!(mount(template).literal_len(), expected, "{template}");
     }
 }

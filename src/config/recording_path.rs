@@ -113,7 +113,9 @@ pub enum RecordingPathError {
     #[error("\"..\" cannot stand in a path of recordings")]
     Dots,
     /// `/[app]/…`: at the start of the server, recordings that a crash left are looked for in the folder before the first variable.
-    #[error("recordings need a folder of their own before the first variable, as in \"/data/[app]/[stream].flv\"")]
+    #[error(
+        "recordings need a folder of their own before the first variable, as in \"/data/[app]/[stream].flv\""
+    )]
     Root,
 }
 
@@ -176,12 +178,9 @@ impl RecordingPath {
 
     /// Whether files that begin at other seconds have other names.
     pub fn tells_seconds_apart(&self) -> bool {
-        self.parts.iter().any(|part| {
-            matches!(
-                part,
-                Part::Variable(Variable::Second | Variable::Timestamp)
-            )
-        })
+        self.parts
+            .iter()
+            .any(|part| matches!(part, Part::Variable(Variable::Second | Variable::Timestamp)))
     }
 }
 
@@ -327,10 +326,7 @@ mod tests {
                 "a/[stream].[2007].flv",
                 UnknownVariable("[2007]".to_owned()),
             ),
-            (
-                "a/[Stream].flv",
-                UnknownVariable("[Stream]".to_owned()),
-            ),
+            ("a/[Stream].flv", UnknownVariable("[Stream]".to_owned())),
             ("a/[stream.flv", Bracket),
             ("a/stream].flv", Bracket),
             ("a/[[stream].flv", UnknownVariable("[[stream]".to_owned())),

@@ -156,7 +156,7 @@ fn overlap(a: SocketAddr, b: SocketAddr) -> bool {
         && (a.ip() == b.ip() || a.ip().is_unspecified() || b.ip().is_unspecified())
 }
 
-/// The certificate and key files: that they can be read, and hold what their key says.
+/// The certificate and key files: that they can be read, and hold what their key says; and the folder of files.
 pub(super) fn check_files(live: &Live, origins: &Origins) -> Vec<ConfigError> {
     let mut report = Report {
         origins,
@@ -179,7 +179,24 @@ pub(super) fn check_files(live: &Live, origins: &Origins) -> Vec<ConfigError> {
             );
         }
     }
+    if let Some(root) = &live.http.root {
+        folder("live.http.root", root, &mut report);
+    }
     report.errors
+}
+
+fn folder(key: &str, path: &Path, report: &mut Report<'_>) {
+    let message = match std::fs::read_dir(path) {
+        Ok(_) => return,
+        Err(error) => match error.kind() {
+            std::io::ErrorKind::NotFound => "there is no such folder".to_owned(),
+            std::io::ErrorKind::PermissionDenied => "it may not be read by this user".to_owned(),
+            std::io::ErrorKind::NotADirectory => "it is no folder".to_owned(),
+            _ => error.to_string(),
+        },
+    };
+    let path = path.display().to_string();
+    report.add(key, Problem::File { path, message });
 }
 
 fn pair(path: &str, cert: &Path, key: &Path, report: &mut Report<'_>) {

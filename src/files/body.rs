@@ -24,7 +24,13 @@ pub struct Body {
 impl Body {
     pub(super) fn new(file: File, cut: Option<Cut>, at: u64, left: u64) -> Self {
         let Cut { head, from } = cut.unwrap_or_default();
-        Self { file, head, from, at, left }
+        Self {
+            file,
+            head,
+            from,
+            at,
+            left,
+        }
     }
 
     /// Bytes that are still to be read.
@@ -38,7 +44,10 @@ impl Body {
     /// Those of reading the file; [`io::ErrorKind::UnexpectedEof`] when it has become shorter than it was.
     pub fn read(&mut self, most: usize) -> io::Result<Bytes> {
         let size = usize::try_from(self.left).unwrap_or(usize::MAX).min(most);
-        let head = usize::try_from(self.at).ok().and_then(|at| self.head.get(at..)).unwrap_or_default();
+        let head = usize::try_from(self.at)
+            .ok()
+            .and_then(|at| self.head.get(at..))
+            .unwrap_or_default();
         let bytes = if head.is_empty() {
             let made = self.head.len() as u64;
             let mut bytes = vec![0; size];

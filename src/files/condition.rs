@@ -42,22 +42,39 @@ pub enum Verdict {
 ///
 /// Of several ranges, those that lie beyond the end are passed over; if one remains it is given, if several do the whole file is
 /// (RFC 9110 §14.2 leaves that to the server).
-pub fn judge(method: &Method, headers: &HeaderMap, ours: &Validators, size: u64, now: SystemTime) -> Verdict {
-    let date = |name: HeaderName| headers.get(name).and_then(|v| v.to_str().ok()).and_then(|v| httpdate::parse_http_date(v).ok());
+pub fn judge(
+    method: &Method,
+    headers: &HeaderMap,
+    ours: &Validators,
+    size: u64,
+    now: SystemTime,
+) -> Verdict {
+    let date = |name: HeaderName| {
+        headers
+            .get(name)
+            .and_then(|v| v.to_str().ok())
+            .and_then(|v| httpdate::parse_http_date(v).ok())
+    };
     // The order is that of RFC 9110 §13.2.2.
     if headers.contains_key(header::IF_MATCH) {
         if !names_tag(headers, header::IF_MATCH, |tag| tag == ours.tag) {
             return Verdict::PreconditionFailed;
         }
-    } else if date(header::IF_UNMODIFIED_SINCE).is_some_and(|date| seconds(ours.modified) > seconds(date)) {
+    } else if date(header::IF_UNMODIFIED_SINCE)
+        .is_some_and(|date| seconds(ours.modified) > seconds(date))
+    {
         return Verdict::PreconditionFailed;
     }
     if headers.contains_key(header::IF_NONE_MATCH) {
         // §13.1.2: compared weakly.
-        if names_tag(headers, header::IF_NONE_MATCH, |tag| tag.strip_prefix("W/").unwrap_or(tag) == ours.tag) {
+        if names_tag(headers, header::IF_NONE_MATCH, |tag| {
+            tag.strip_prefix("W/").unwrap_or(tag) == ours.tag
+        }) {
             return Verdict::NotModified;
         }
-    } else if date(header::IF_MODIFIED_SINCE).is_some_and(|date| seconds(ours.modified) <= seconds(date)) {
+    } else if date(header::IF_MODIFIED_SINCE)
+        .is_some_and(|date| seconds(ours.modified) <= seconds(date))
+    {
         return Verdict::NotModified;
     }
     // §14.2: only GET has ranges.
@@ -69,13 +86,17 @@ pub fn judge(method: &Method, headers: &HeaderMap, ours: &Validators, size: u64,
     };
     if let Some(if_range) = headers.get(header::IF_RANGE) {
         // §13.1.5: compared strongly, a date by being the very same.
-        let same = if_range.to_str().is_ok_and(|value| match httpdate::parse_http_date(value) {
-            Ok(date) => {
-                let settled = now.duration_since(ours.modified).is_ok_and(|age| age >= STRONG_AFTER);
-                settled && seconds(date) == seconds(ours.modified)
-            }
-            Err(_) => value == ours.tag,
-        });
+        let same = if_range
+            .to_str()
+            .is_ok_and(|value| match httpdate::parse_http_date(value) {
+                Ok(date) => {
+                    let settled = now
+                        .duration_since(ours.modified)
+                        .is_ok_and(|age| age >= STRONG_AFTER);
+                    settled && seconds(date) == seconds(ours.modified)
+                }
+                Err(_) => value == ours.tag,
+            });
         if !same {
             return Verdict::Whole;
         }
@@ -85,13 +106,17 @@ pub fn judge(method: &Method, headers: &HeaderMap, ours: &Validators, size: u64,
 
 /// Seconds since 1970, as far as HTTP's dates tell times apart.
 fn seconds(time: SystemTime) -> u64 {
-    time.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |d| d.as_secs())
+    time.duration_since(SystemTime::UNIX_EPOCH)
+        .map_or(0, |d| d.as_secs())
 }
 
 /// Whether the list of tags in a header, or its `*`, has one that matches. A tag of ours holds no comma.
 fn names_tag(headers: &HeaderMap, name: HeaderName, matches: impl Fn(&str) -> bool) -> bool {
     let values = headers.get_all(name).iter().filter_map(|v| v.to_str().ok());
-    values.flat_map(|v| v.split(',')).map(str::trim).any(|tag| tag == "*" || matches(tag))
+    values
+        .flat_map(|v| v.split(','))
+        .map(str::trim)
+        .any(|tag| tag == "*" || matches(tag))
 }
 
 /// RFC 9110 §14.1.2. What is no range of bytes is as if it were not there (§14.2).
@@ -103,7 +128,11 @@ fn ranges(value: &str, size: u64) -> Verdict {
         return Verdict::Whole;
     }
     let (mut seen, mut found) = (0, None);
-    for range in set.split(',').map(str::trim).filter(|range| !range.is_empty()) {
+    for range in set
+        .split(',')
+        .map(str::trim)
+        .filter(|range| !range.is_empty())
+    {
         seen += 1;
         match one(range, size) {
             _ if seen > MAX_RANGES => return Verdict::Whole,
@@ -142,7 +171,11 @@ fn one(range: &str, size: u64) -> Option<Part> {
         });
     }
     let first = number(first)?;
-    let last = if last.is_empty() { u64::MAX } else { number(last)? };
+    let last = if last.is_empty() {
+        u64::MAX
+    } else {
+        number(last)?
+    };
     if last < first {
         return None;
     }
@@ -150,7 +183,10 @@ fn one(range: &str, size: u64) -> Option<Part> {
         return Some(Part::Beyond);
     }
     let last = last.min(size.saturating_sub(1));
-    Some(Part::At(first, last.saturating_sub(first).saturating_add(1)))
+    Some(Part::At(
+        first,
+        last.saturating_sub(first).saturating_add(1),
+    ))
 }
 
 #[cfg(test)]
@@ -182,7 +218,11 @@ mod tests {
             map.append(name, HeaderValue::from_str(value).expect("a value"));
         }
         let now = ours().modified + Duration::from_secs(60);
-        assert_eq!(judge(method, &map, &ours(), SIZE, now), expected, "{method} {headers:?}");
+        assert_eq!(
+            judge(method, &map, &ours(), SIZE, now),
+            expected,
+            "{method} {headers:?}"
+        );
     }
 
     #[test]
@@ -221,25 +261,36 @@ mod tests {
 
     #[test]
     fn an_empty_file_has_no_ranges() {
-        for (range, expected) in [("bytes=0-", Verdict::Unsatisfiable), ("bytes=-5", Verdict::Whole)] {
+        for (range, expected) in [
+            ("bytes=0-", Verdict::Unsatisfiable),
+            ("bytes=-5", Verdict::Whole),
+        ] {
             assert_eq!(ranges(range, 0), expected, "{range}");
         }
     }
 
     #[test]
     fn conditions() {
-        use header::{IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE, RANGE};
+        use header::{
+            IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE, RANGE,
+        };
         let (whole, part) = (Verdict::Whole, Verdict::Part { from: 0, len: 10 });
         let (same, failed) = (Verdict::NotModified, Verdict::PreconditionFailed);
         for (headers, expected) in [
             (&[(IF_NONE_MATCH, "\"a-3e8\"")][..], same),
             (&[(IF_NONE_MATCH, "W/\"a-3e8\"")][..], same),
             (&[(IF_NONE_MATCH, "\"x\", \"a-3e8\"")][..], same),
-            (&[(IF_NONE_MATCH, "\"x\""), (IF_NONE_MATCH, "\"a-3e8\"")][..], same),
+            (
+                &[(IF_NONE_MATCH, "\"x\""), (IF_NONE_MATCH, "\"a-3e8\"")][..],
+                same,
+            ),
             (&[(IF_NONE_MATCH, "*")][..], same),
             (&[(IF_NONE_MATCH, "\"x\"")][..], whole),
             // The tag counts alone when both are there.
-            (&[(IF_NONE_MATCH, "\"x\""), (IF_MODIFIED_SINCE, AFTER)][..], whole),
+            (
+                &[(IF_NONE_MATCH, "\"x\""), (IF_MODIFIED_SINCE, AFTER)][..],
+                whole,
+            ),
             (&[(IF_MODIFIED_SINCE, DATE)][..], same),
             (&[(IF_MODIFIED_SINCE, AFTER)][..], same),
             (&[(IF_MODIFIED_SINCE, BEFORE)][..], whole),
@@ -251,11 +302,17 @@ mod tests {
             (&[(IF_UNMODIFIED_SINCE, DATE)][..], whole),
             (&[(IF_UNMODIFIED_SINCE, BEFORE)][..], failed),
             (&[(RANGE, "bytes=0-9"), (IF_RANGE, "\"a-3e8\"")][..], part),
-            (&[(RANGE, "bytes=0-9"), (IF_RANGE, "W/\"a-3e8\"")][..], whole),
+            (
+                &[(RANGE, "bytes=0-9"), (IF_RANGE, "W/\"a-3e8\"")][..],
+                whole,
+            ),
             (&[(RANGE, "bytes=0-9"), (IF_RANGE, "\"x\"")][..], whole),
             (&[(RANGE, "bytes=0-9"), (IF_RANGE, DATE)][..], part),
             (&[(RANGE, "bytes=0-9"), (IF_RANGE, AFTER)][..], whole),
-            (&[(RANGE, "bytes=0-9"), (IF_NONE_MATCH, "\"a-3e8\"")][..], same),
+            (
+                &[(RANGE, "bytes=0-9"), (IF_NONE_MATCH, "\"a-3e8\"")][..],
+                same,
+            ),
         ] {
             check(&Method::GET, headers, expected);
         }
@@ -267,6 +324,9 @@ mod tests {
         map.insert(header::RANGE, HeaderValue::from_static("bytes=0-9"));
         map.insert(header::IF_RANGE, HeaderValue::from_static(DATE));
         let now = ours().modified + Duration::from_millis(100);
-        assert_eq!(judge(&Method::GET, &map, &ours(), SIZE, now), Verdict::Whole);
+        assert_eq!(
+            judge(&Method::GET, &map, &ours(), SIZE, now),
+            Verdict::Whole
+        );
     }
 }

@@ -61,7 +61,9 @@ impl Files {
                 }
                 left -= 1;
                 match look(&entry, &name, &url) {
-                    Entry::Folder(path, name, url) if depth < MAX_DEPTH => folders.push((path, name, url, depth + 1)),
+                    Entry::Folder(path, name, url) if depth < MAX_DEPTH => {
+                        folders.push((path, name, url, depth + 1))
+                    }
                     Entry::Folder(..) => truncated = true,
                     Entry::Recording(recording) => {
                         newest.push(Reverse(recording));
@@ -75,7 +77,11 @@ impl Files {
             }
         }
         // Sorted by what was reversed: the greatest time comes first.
-        let files = newest.into_sorted_vec().into_iter().map(|Reverse(recording)| recording).collect();
+        let files = newest
+            .into_sorted_vec()
+            .into_iter()
+            .map(|Reverse(recording)| recording)
+            .collect();
         Listing { files, truncated }
     }
 }
@@ -111,7 +117,9 @@ fn look(entry: &DirEntry, folder_name: &str, folder_url: &str) -> Entry {
     }
     let modified = metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH);
     Entry::Recording(Recording {
-        mtime: modified.duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs()),
+        mtime: modified
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |d| d.as_secs()),
         name,
         url,
         size: metadata.len(),

@@ -53,7 +53,12 @@ pub(super) fn without_places(metadata: &Metadata) -> Bytes {
     let mut out = BytesMut::new();
     amf0::encode(&Value::String("onMetaData".to_owned()), &mut out);
     let stays = |name: &str| !OF_THE_WHOLE_FILE.contains(&name.to_ascii_lowercase().as_str());
-    let properties = metadata.properties().iter().filter(|(name, _)| stays(name)).cloned().collect();
+    let properties = metadata
+        .properties()
+        .iter()
+        .filter(|(name, _)| stays(name))
+        .cloned()
+        .collect();
     amf0::encode(&Value::EcmaArray(properties), &mut out);
     out.freeze()
 }

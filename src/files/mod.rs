@@ -16,6 +16,7 @@ pub mod condition;
 pub mod list;
 mod metadata;
 pub mod path;
+mod scan;
 pub mod seek;
 
 use std::fs::{File, OpenOptions};
@@ -119,7 +120,11 @@ impl Files {
             return Ok(Find::Missing);
         };
         if !real.metadata()?.is_dir() {
-            let found = if path.is_folder() { None } else { open(&real, &place)? };
+            let found = if path.is_folder() {
+                None
+            } else {
+                open(&real, &place)?
+            };
             return Ok(found.map_or(Find::Missing, Find::File));
         }
         let index = place.join(INDEX);
@@ -129,7 +134,11 @@ impl Files {
         let Some(found) = open(&real, &index)? else {
             return Ok(Find::Missing);
         };
-        Ok(if path.is_folder() { Find::File(found) } else { Find::Folder(format!("{path}/")) })
+        Ok(if path.is_folder() {
+            Find::File(found)
+        } else {
+            Find::Folder(format!("{path}/"))
+        })
     }
 }
 
@@ -170,7 +179,7 @@ impl Found {
     /// # Errors
     /// Those of reading the file.
     pub fn seek(&mut self, seek: Seek) -> io::Result<Sought> {
-        Ok(match seek::scan(&self.file, self.size, seek)? {
+        Ok(match scan::scan(&self.file, self.size, seek)? {
             Outcome::Cut(cut) => {
                 self.cut = Some(cut);
                 Sought::Cut
@@ -201,7 +210,10 @@ impl Found {
     /// What a client may compare with what it has.
     pub fn validators(&self) -> Validators {
         // Nanoseconds: a file that was written twice in a second has two tags, so they may be called strong (RFC 9110 §8.8.1).
-        let nanos = self.modified.duration_since(UNIX_EPOCH).map_or(0, |d| d.as_nanos());
+        let nanos = self
+            .modified
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |d| d.as_nanos());
         let tag = match &self.cut {
             None => format!("\"{nanos:x}-{:x}\"", self.size),
             Some(cut) => format!("\"{nanos:x}-{:x}-{:x}\"", self.size, cut.from),
@@ -219,7 +231,8 @@ impl Found {
 }
 
 fn has_extension(path: &Path, wanted: &str) -> bool {
-    path.extension().is_some_and(|e| e.eq_ignore_ascii_case(wanted))
+    path.extension()
+        .is_some_and(|e| e.eq_ignore_ascii_case(wanted))
 }
 
 /// By the ending. Texts are said to be UTF-8, as those of the player page are.
@@ -234,7 +247,10 @@ fn content_type(path: &Path) -> String {
         ("m4s", "video/iso.segment"),
         ("mpd", "application/dash+xml"),
     ];
-    if let Some((_, ours)) = OURS.iter().find(|(extension, _)| has_extension(path, extension)) {
+    if let Some((_, ours)) = OURS
+        .iter()
+        .find(|(extension, _)| has_extension(path, extension))
+    {
         return (*ours).to_owned();
     }
     let guess = mime_guess::from_path(path).first_or_octet_stream();

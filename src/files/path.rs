@@ -85,7 +85,11 @@ fn name(segment: &str) -> Result<OsString, BadPath> {
             bytes.push(byte);
             continue;
         }
-        let mut digit = || rest.next().and_then(|b| char::from(b).to_digit(16)).and_then(|d| u8::try_from(d).ok());
+        let mut digit = || {
+            rest.next()
+                .and_then(|b| char::from(b).to_digit(16))
+                .and_then(|d| u8::try_from(d).ok())
+        };
         let (Some(high), Some(low)) = (digit(), digit()) else {
             return Err(BadPath::Percent);
         };
@@ -110,7 +114,9 @@ pub fn encode(name: &OsStr, out: &mut String) {
         } else {
             out.push('%');
             for digit in [byte >> 4, byte & 0x0f] {
-                out.push(char::from(HEX.get(usize::from(digit)).copied().unwrap_or(b'0')));
+                out.push(char::from(
+                    HEX.get(usize::from(digit)).copied().unwrap_or(b'0'),
+                ));
             }
         }
     }
@@ -147,7 +153,14 @@ mod tests {
             ("/back\\slash", &["back\\slash"][..], false),
         ] {
             let parsed = FilePath::parse(path).unwrap_or_else(|e| panic!("{path}: {e}"));
-            assert_eq!((parsed.names(), parsed.is_folder()), (&names.iter().map(OsString::from).collect::<Vec<_>>()[..], folder), "{path}");
+            assert_eq!(
+                (parsed.names(), parsed.is_folder()),
+                (
+                    &names.iter().map(OsString::from).collect::<Vec<_>>()[..],
+                    folder
+                ),
+                "{path}"
+            );
         }
     }
 

@@ -1,27 +1,23 @@
 //! Cuts an FLV file at a keyframe, for `?start=` and `?start_ms=`.
 //!
-//! [`Scanner`] knows no file. Ask it for a [`Step`] and feed it what it wants to read, until it has an [`Outcome`]; [`scan`] does that
+//! [`Scanner`] knows no file. Ask it for a [`Step`] and feed it what it wants to read, until it has an [`Outcome`]; `scan.rs` does that
 //! with a file. It reads the first bytes of each tag only, and with the keyframe index of a recording (`keyframes` in onMetaData) it
 //! passes over what lies between. An index is believed only as far as tags are found where it says.
 //!
 //! What a player is given is the file header, onMetaData without what speaks of places in the whole file, the sequence headers that were
-//! valid at the cut, and the file from the keyframe on, to its end as it is. With an index they are those of the file's beginning:
-//! writers of indexes do not change codecs in mid-file.
+//! valid at the cut, and the file from the keyframe on, to its end as it is. With an index they are those of the file's beginning: a file
+//! whose decoder configuration changes on the way must not have one.
 //!
 //! *Broken files*: what is no FLV, or stops being one before the place that is looked for, is [`Outcome::Unreadable`]. A last tag that is
 //! not whole is not looked at.
-
-use std::fs::File;
-use std::io;
-use std::os::unix::fs::FileExt;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use thiserror::Error;
 
 use super::metadata::{self, Entry};
 use crate::media::flv::{
-    FLAG_AUDIO, FLAG_VIDEO, HEADER_SIZE, MAX_BODY_SIZE, PREVIOUS_TAG_SIZE, SIGNATURE, TAG_AUDIO, TAG_HEADER_SIZE,
-    TAG_SCRIPT, TAG_VIDEO, TagHeader,
+    FLAG_AUDIO, FLAG_VIDEO, HEADER_SIZE, MAX_BODY_SIZE, PREVIOUS_TAG_SIZE, SIGNATURE, TAG_AUDIO,
+    TAG_HEADER_SIZE, TAG_SCRIPT, TAG_VIDEO, TagHeader,
 };
 use crate::media::tag::MAX_HEADER_BYTES;
 use crate::media::{Frame, FrameKind, Metadata, Tracks, metadata::classify};
@@ -38,8 +34,6 @@ const MAX_DATA_OFFSET: u32 = 1024;
 const MAX_TAGS: u64 = 20_000_000;
 /// Where the index is used at the latest, in bytes from the file's start, though no audio was seen yet.
 const HEADERS_END: u64 = 1 << 20;
-/// What is read of a file at a time when only tag headers are wanted, in bytes: a page.
-const WINDOW: usize = 4096;
 
 /// Where to cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,7 +61,10 @@ impl Seek {
                 return Ok(None);
             };
             let digits = !value.is_empty() && value.bytes().all(|b| b.is_ascii_digit());
-            let value = digits.then(|| value.parse().ok()).flatten().ok_or(BadSeek)?;
+            let value = digits
+                .then(|| value.parse().ok())
+                .flatten()
+                .ok_or(BadSeek)?;
             Ok(Some(value).filter(|value| *value > 0))
         };
         let (byte, time) = (number("start")?, number("start_ms")?);
@@ -158,9 +155,14 @@ enum State {
     /// The whole body of the tag at `at` is awaited.
     Body(TagHeader),
     /// The tag that the index names is looked at.
-    Landing { at: u64 },
+    Landing {
+        at: u64,
+    },
     /// What follows it is looked at.
-    Landed { at: u64, whole: u32 },
+    Landed {
+        at: u64,
+        whole: u32,
+    },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -218,9 +220,14 @@ impl Scanner {
         let (at, len) = match self.state {
             State::FileHeader => (0, HEADER_SIZE),
             State::Tag => (self.progress.at, TAG_HEADER_SIZE + PEEK),
-            State::Body(header) => (self.progress.at.saturating_add(TAG_HEADER_SIZE as u64), header.size),
+            State::Body(header) => (
+                self.progress.at.saturating_add(TAG_HEADER_SIZE as u64),
+                header.size,
+            ),
             State::Landing { at } => (at, TAG_HEADER_SIZE + PEEK),
-            State::Landed { at, whole } => (at.saturating_add(u64::from(whole)), PREVIOUS_TAG_SIZE + 1),
+            State::Landed { at, whole } => {
+                (at.saturating_add(u64::from(whole)), PREVIOUS_TAG_SIZE + 1)
+            }
         };
         Step::Read { at, len }
     }
@@ -259,7 +266,9 @@ impl Scanner {
         };
         let header = TagHeader::read(header);
         if !is_tag(header.first) {
-            return self.lost(Unreadable::NoTag { at: self.progress.at });
+            return self.lost(Unreadable::NoTag {
+                at: self.progress.at,
+            });
         }
         self.tags += 1;
         if self.tags > MAX_TAGS {
@@ -270,15 +279,31 @@ impl Scanner {
         }
         let body = body.get(..header.size.min(body.len())).unwrap_or_default();
         if header.first == TAG_SCRIPT {
-            let wanted = self.metadata.is_none() && header.size <= MAX_METADATA && body.starts_with(b"\x02\x00\x0aonMetaData");
-            return if wanted { self.state = State::Body(header) } else { self.pass(header) };
+            let wanted = self.metadata.is_none()
+                && header.size <= MAX_METADATA
+                && body.starts_with(b"\x02\x00\x0aonMetaData");
+            return if wanted {
+                self.state = State::Body(header)
+            } else {
+                self.pass(header)
+            };
         }
-        match Frame::parse(kind(header.first), header.timestamp_ms.into(), Bytes::copy_from_slice(body)) {
-            Ok(frame) if frame.sequence_header && body.len() < header.size && header.size <= MAX_HEADER_BYTES => {
+        match Frame::parse(
+            kind(header.first),
+            header.timestamp_ms.into(),
+            Bytes::copy_from_slice(body),
+        ) {
+            Ok(frame)
+                if frame.sequence_header
+                    && body.len() < header.size
+                    && header.size <= MAX_HEADER_BYTES =>
+            {
                 self.state = State::Body(header);
             }
             // The heads of further tracks lie beyond what was read.
-            Err(_) if body.len() < header.size && header.size <= MAX_PACKET => self.state = State::Body(header),
+            Err(_) if body.len() < header.size && header.size <= MAX_PACKET => {
+                self.state = State::Body(header)
+            }
             Ok(frame) => self.frame(header, &frame),
             Err(_) => self.pass(header),
         }
@@ -339,7 +364,9 @@ impl Scanner {
         match self.seek {
             Seek::Byte(byte) if self.progress.at >= byte => self.cut(self.here(ms)),
             Seek::Byte(_) => {}
-            Seek::Time(wanted) if u64::from(ms) <= wanted => self.progress.best = Some(self.here(ms)),
+            Seek::Time(wanted) if u64::from(ms) <= wanted => {
+                self.progress.best = Some(self.here(ms))
+            }
             Seek::Time(_) => match self.progress.best.take() {
                 Some(best) => self.cut(best),
                 None if self.before_jump.is_some() => {
@@ -372,19 +399,26 @@ impl Scanner {
     /// Goes to where the index says that the search can go on, once all headers were seen that stand at the beginning.
     fn jump(&mut self) {
         let tracks = &self.progress.tracks;
-        let headers_seen = tracks.has_audio() || self.flags & FLAG_AUDIO == 0 || self.progress.at > HEADERS_END;
+        let headers_seen =
+            tracks.has_audio() || self.flags & FLAG_AUDIO == 0 || self.progress.at > HEADERS_END;
         if self.index.is_empty() || !tracks.has_video() || !headers_seen {
             return;
         }
         // Used once: it is believed, or it was wrong.
         let index = std::mem::take(&mut self.index);
         let here = self.progress.at;
-        let ahead = index.iter().filter(|entry| entry.at > here && entry.at < self.size);
+        let ahead = index
+            .iter()
+            .filter(|entry| entry.at > here && entry.at < self.size);
         let target = match self.seek {
-            Seek::Byte(byte) => ahead.map(|entry| entry.at).filter(|at| *at >= byte).min(),
+            // Not to the first one after it: an index need not name every keyframe.
+            Seek::Byte(byte) => ahead.map(|entry| entry.at).filter(|at| *at <= byte).max(),
             Seek::Time(wanted) => {
                 let wanted = wanted as f64;
-                ahead.filter(|entry| entry.ms <= wanted).max_by(|a, b| a.ms.total_cmp(&b.ms)).map(|entry| entry.at)
+                ahead
+                    .filter(|entry| entry.ms <= wanted)
+                    .max_by(|a, b| a.ms.total_cmp(&b.ms))
+                    .map(|entry| entry.at)
             }
         };
         if let Some(at) = target {
@@ -398,14 +432,16 @@ impl Scanner {
             return;
         };
         let header = TagHeader::read(header);
-        let body = Bytes::copy_from_slice(body.get(..header.size.min(body.len())).unwrap_or_default());
+        let body =
+            Bytes::copy_from_slice(body.get(..header.size.min(body.len())).unwrap_or_default());
         let in_time = match self.seek {
             Seek::Byte(_) => true,
             Seek::Time(wanted) => u64::from(header.timestamp_ms) <= wanted,
         };
         // Some indexes name the sequence header before the first keyframe; the search finds the one after it.
         let starts = header.first == TAG_VIDEO
-            && Frame::parse(FrameKind::Video, 0, body).is_ok_and(|frame| frame.keyframe || frame.sequence_header);
+            && Frame::parse(FrameKind::Video, 0, body)
+                .is_ok_and(|frame| frame.keyframe || frame.sequence_header);
         if starts && in_time && after(at, header.size) <= self.size {
             let whole = TAG_HEADER_SIZE.saturating_add(header.size.min(MAX_BODY_SIZE)) as u32;
             self.state = State::Landed { at, whole };
@@ -418,7 +454,8 @@ impl Scanner {
             // Many writers put 0.
             Some((previous, next)) => {
                 let previous = u32::from_be_bytes(*previous);
-                (previous == whole || previous == 0) && next.first().is_none_or(|first| is_tag(*first))
+                (previous == whole || previous == 0)
+                    && next.first().is_none_or(|first| is_tag(*first))
             }
             // Nothing follows.
             None => bytes.is_empty(),
@@ -442,7 +479,8 @@ impl Scanner {
     /// On to the tag after this one, unless the search went elsewhere.
     fn pass(&mut self, header: TagHeader) {
         self.state = State::Tag;
-        self.progress.at = after(self.progress.at, header.size).saturating_add(PREVIOUS_TAG_SIZE as u64);
+        self.progress.at =
+            after(self.progress.at, header.size).saturating_add(PREVIOUS_TAG_SIZE as u64);
     }
 
     fn lost(&mut self, why: Unreadable) {
@@ -458,7 +496,11 @@ impl Scanner {
         let best = match self.seek {
             Seek::Byte(_) => self.progress.best_audio.take().filter(|_| !has_video),
             Seek::Time(wanted) if u64::from(self.progress.latest_ms) < wanted => None,
-            Seek::Time(_) => self.progress.best.take().or_else(|| self.progress.best_audio.take().filter(|_| !has_video)),
+            Seek::Time(_) => self
+                .progress
+                .best
+                .take()
+                .or_else(|| self.progress.best_audio.take().filter(|_| !has_video)),
         };
         match best {
             Some(best) => self.cut(best),
@@ -481,10 +523,19 @@ impl Scanner {
         head.put_u32(0); // PreviousTagSize0
         if let Some(metadata) = &self.metadata {
             // At 0: FFmpeg takes a script tag with another time for a subtitle.
-            put_tag(TAG_SCRIPT, 0, &metadata::without_places(metadata), &mut head);
+            put_tag(
+                TAG_SCRIPT,
+                0,
+                &metadata::without_places(metadata),
+                &mut head,
+            );
         }
         for header in candidate.tracks.headers() {
-            let first = if header.kind == FrameKind::Video { TAG_VIDEO } else { TAG_AUDIO };
+            let first = if header.kind == FrameKind::Video {
+                TAG_VIDEO
+            } else {
+                TAG_AUDIO
+            };
             put_tag(first, candidate.ms, &header.payload, &mut head);
         }
         self.end(Outcome::Cut(Cut {
@@ -500,12 +551,17 @@ fn is_tag(first: u8) -> bool {
 }
 
 fn kind(first: u8) -> FrameKind {
-    if first == TAG_VIDEO { FrameKind::Video } else { FrameKind::Audio }
+    if first == TAG_VIDEO {
+        FrameKind::Video
+    } else {
+        FrameKind::Audio
+    }
 }
 
 /// Where the body of the tag at `at` ends.
 fn after(at: u64, size: usize) -> u64 {
-    at.saturating_add(TAG_HEADER_SIZE as u64).saturating_add(size as u64)
+    at.saturating_add(TAG_HEADER_SIZE as u64)
+        .saturating_add(size as u64)
 }
 
 fn put_tag(first: u8, timestamp_ms: u32, body: &[u8], out: &mut BytesMut) {
@@ -513,54 +569,14 @@ fn put_tag(first: u8, timestamp_ms: u32, body: &[u8], out: &mut BytesMut) {
     if size > MAX_BODY_SIZE {
         return;
     }
-    let header = TagHeader { first, size, timestamp_ms };
+    let header = TagHeader {
+        first,
+        size,
+        timestamp_ms,
+    };
     out.put_slice(&header.to_bytes());
     out.put_slice(body);
     out.put_u32((TAG_HEADER_SIZE + size) as u32);
-}
-
-/// Searches a file of `size` bytes. Blocks.
-///
-/// # Errors
-/// Those of reading the file.
-pub fn scan(file: &File, size: u64, seek: Seek) -> io::Result<Outcome> {
-    let mut scanner = Scanner::new(size, seek);
-    let mut window = Vec::new();
-    let mut window_at = 0;
-    loop {
-        let (at, len) = match scanner.step() {
-            Step::Done(outcome) => return Ok(outcome),
-            Step::Read { at, len } => (at, len),
-        };
-        let inside = |window: &[u8], window_at: u64| -> Option<std::ops::Range<usize>> {
-            let from = usize::try_from(at.checked_sub(window_at)?).ok()?;
-            let to = from.checked_add(len)?;
-            (to <= window.len()).then_some(from..to)
-        };
-        if inside(&window, window_at).is_none() {
-            read_at(file, at, len.max(WINDOW), size, &mut window)?;
-            window_at = at;
-        }
-        let range = inside(&window, window_at).unwrap_or(0..window.len().min(len));
-        scanner.feed(window.get(range).unwrap_or_default());
-    }
-}
-
-/// Fills the buffer from `at` on; with less than `len` bytes only where the file ends.
-fn read_at(file: &File, at: u64, len: usize, size: u64, buffer: &mut Vec<u8>) -> io::Result<()> {
-    let left = usize::try_from(size.saturating_sub(at)).unwrap_or(usize::MAX);
-    buffer.resize(len.min(left), 0);
-    let mut filled = 0;
-    while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
-        match file.read_at(rest, at.saturating_add(filled as u64)) {
-            Ok(0) => break,
-            Ok(count) => filled += count,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    buffer.truncate(filled);
-    Ok(())
 }
 
 #[cfg(test)]

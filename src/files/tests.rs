@@ -50,7 +50,11 @@ fn what_is_found() {
         ("/sublink/b%20c.flv", 3, "video/x-flv"),
     ] {
         match files.find(path) {
-            Find::File(found) => assert_eq!((found.len(), found.content_type.as_str()), (size, content_type), "{path}"),
+            Find::File(found) => assert_eq!(
+                (found.len(), found.content_type.as_str()),
+                (size, content_type),
+                "{path}"
+            ),
             other => panic!("{path}: {other:?}"),
         }
     }
@@ -60,20 +64,53 @@ fn what_is_found() {
 #[test]
 fn what_is_not_found() {
     let (folder, files) = folder();
-    let made = std::process::Command::new("mkfifo").arg(folder.path().join("root/pipe")).status();
+    let made = std::process::Command::new("mkfifo")
+        .arg(folder.path().join("root/pipe"))
+        .status();
     assert!(made.is_ok_and(|status| status.success()), "mkfifo");
     for path in [
-        "/", "/none", "/a.txt/", "/a.txt/x", "/empty", "/empty/", "/out.txt", "/etc/passwd", "/etc/", "/beside/x.txt", "/seen/x.txt",
-        "/loop", "/loop/x", "/dangling", "/pipe",
+        "/",
+        "/none",
+        "/a.txt/",
+        "/a.txt/x",
+        "/empty",
+        "/empty/",
+        "/out.txt",
+        "/etc/passwd",
+        "/etc/",
+        "/beside/x.txt",
+        "/seen/x.txt",
+        "/loop",
+        "/loop/x",
+        "/dangling",
+        "/pipe",
     ] {
-        assert!(matches!(files.find(path), Find::Missing), "{path}: {:?}", files.find(path));
+        assert!(
+            matches!(files.find(path), Find::Missing),
+            "{path}: {:?}",
+            files.find(path)
+        );
     }
-    for path in ["/../outside.txt", "/%2e%2e/outside.txt", "/sub/../../outside.txt", "/.hidden/x.txt", "/.htpasswd", "/a.txt%00"] {
-        assert!(matches!(files.find(path), Find::Bad(_)), "{path}: {:?}", files.find(path));
+    for path in [
+        "/../outside.txt",
+        "/%2e%2e/outside.txt",
+        "/sub/../../outside.txt",
+        "/.hidden/x.txt",
+        "/.htpasswd",
+        "/a.txt%00",
+    ] {
+        assert!(
+            matches!(files.find(path), Find::Bad(_)),
+            "{path}: {:?}",
+            files.find(path)
+        );
     }
     let long = format!("/{}", "x".repeat(5000));
     assert!(matches!(files.find(&long), Find::Missing));
-    assert!(matches!(Files::new(Path::new("/nowhere/at/all")).find("/a"), Find::Missing));
+    assert!(matches!(
+        Files::new(Path::new("/nowhere/at/all")).find("/a"),
+        Find::Missing
+    ));
 }
 
 #[test]
@@ -133,7 +170,10 @@ fn a_body_in_pieces() {
         }
     }
     let mut body = Body::new(File::open(&path).expect("the file"), None, 0, 11);
-    assert_eq!(body.read(64).expect_err("it is shorter").kind(), io::ErrorKind::UnexpectedEof);
+    assert_eq!(
+        body.read(64).expect_err("it is shorter").kind(),
+        io::ErrorKind::UnexpectedEof
+    );
 }
 
 #[test]
@@ -157,22 +197,44 @@ fn recordings_are_listed_newest_first() {
     let deep = root.join("live/x");
     fs::create_dir_all(&deep).expect("made");
     let now = SystemTime::now();
-    for (name, age) in [("old.flv", 300), ("new.MP4", 100), ("middle.flv", 200), ("other.txt", 0), (".hidden.flv", 0)] {
+    for (name, age) in [
+        ("old.flv", 300),
+        ("new.MP4", 100),
+        ("middle.flv", 200),
+        ("other.txt", 0),
+        (".hidden.flv", 0),
+    ] {
         let path = deep.join(name);
         fs::write(&path, name).expect("written");
         let file = File::options().write(true).open(&path).expect("the file");
-        file.set_modified(now - Duration::from_secs(age)).expect("a time");
+        file.set_modified(now - Duration::from_secs(age))
+            .expect("a time");
     }
     let listing = files.list();
-    let names: Vec<&str> = listing.files.iter().map(|file| file.name.as_str()).collect();
+    let names: Vec<&str> = listing
+        .files
+        .iter()
+        .map(|file| file.name.as_str())
+        .collect();
     // Links are not followed, so nothing comes twice.
-    assert_eq!(names, ["sub/b c.flv", "live/x/new.MP4", "live/x/middle.flv", "live/x/old.flv"]);
+    assert_eq!(
+        names,
+        [
+            "sub/b c.flv",
+            "live/x/new.MP4",
+            "live/x/middle.flv",
+            "live/x/old.flv"
+        ]
+    );
     assert_eq!(listing.files[0].url, "/sub/b%20c.flv");
     assert_eq!((listing.files[1].size, listing.truncated), (7, false));
     for number in 0..list::MAX_LISTED {
         fs::write(root.join(format!("{number}.flv")), "x").expect("written");
     }
     let listing = files.list();
-    assert_eq!((listing.files.len(), listing.truncated), (list::MAX_LISTED, true));
+    assert_eq!(
+        (listing.files.len(), listing.truncated),
+        (list::MAX_LISTED, true)
+    );
     assert!(Files::new(Path::new("/nowhere")).list().files.is_empty());
 }

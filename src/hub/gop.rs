@@ -1,11 +1,52 @@
-//! The frames since the newest keyframe: what a log is primed with when its first player comes.
+//! The frames that are kept: since the newest keyframe, and the newest audio. A log is primed with them when its first player
+//! comes.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use crate::media::{Frame, FrameKind, Tracks};
 
 /// Cost of a frame beside its payload, in bytes, so that many empty frames are bounded by bytes too.
 const FRAME_OVERHEAD: usize = std::mem::size_of::<Frame>();
+
+/// The newest audio, for `fast_cache`: players of a format without video are given it when they join.
+#[derive(Debug, Default)]
+pub(super) struct AudioCache {
+    frames: VecDeque<Frame>,
+    bytes: usize,
+}
+
+impl AudioCache {
+    /// Takes the next frame of the stream; keeps audio of the last `span`, in at most `max_bytes`.
+    pub(super) fn push(&mut self, frame: &Frame, span: Duration, max_bytes: usize) {
+        if span.is_zero() || frame.kind != FrameKind::Audio {
+            return;
+        }
+        self.bytes += cost(frame);
+        self.frames.push_back(frame.clone());
+        let span_ms = u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
+        while let Some(first) = self.frames.front()
+            && (self.bytes > max_bytes || frame.dts_ms.saturating_sub(first.dts_ms) > span_ms)
+        {
+            self.bytes = self.bytes.saturating_sub(cost(first));
+            self.frames.pop_front();
+        }
+    }
+
+    /// What is kept, oldest first.
+    pub(super) fn frames(&self) -> Vec<Frame> {
+        self.frames.iter().cloned().collect()
+    }
+
+    /// Bytes held.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+}
+
+fn cost(frame: &Frame) -> usize {
+    frame.payload.len() + FRAME_OVERHEAD
+}
 
 /// See the module. Bounded by frames and by bytes: a GOP that outgrows the bound is dropped whole, since half a GOP cannot be
 /// decoded, and joiners wait for the next keyframe.
@@ -30,7 +71,7 @@ impl GopCache {
         if !self.recording {
             return;
         }
-        self.bytes += frame.payload.len() + FRAME_OVERHEAD;
+        self.bytes += cost(frame);
         // max_frames counts coded frames, as gop_cache_max_frames does in SRS; metadata among them costs bytes only.
         if self.frames.len() >= max_frames || self.bytes > max_bytes {
             self.clear();
@@ -46,6 +87,11 @@ impl GopCache {
         self.frames.clear();
         self.bytes = 0;
         self.recording = false;
+    }
+
+    /// Whether there is a keyframe to start from.
+    pub(super) fn is_empty(&self) -> bool {
+        self.frames.is_empty()
     }
 
     /// Bytes held.

@@ -30,6 +30,12 @@ pub struct LogKey {
 pub enum Format {
     /// FLV over HTTP (Adobe FLV 10.1 annex E).
     Flv,
+    /// MPEG-2 transport stream (ISO/IEC 13818-1).
+    Ts,
+    /// AAC in ADTS, without video.
+    Aac,
+    /// MP3, without video.
+    Mp3,
     /// RTMP chunks, for players of message stream 1.
     Rtmp,
 }
@@ -40,10 +46,24 @@ impl Format {
         matches!(self, Self::Flv)
     }
 
+    /// Whether it has a place for video.
+    pub fn has_video(self) -> bool {
+        !matches!(self, Self::Aac | Self::Mp3)
+    }
+
+    /// Whether a unit at which players start must begin with the keyframe itself: in a transport stream, the tables stand
+    /// before it, and what is before them cannot be read.
+    pub(super) fn starts_with_keyframe(self) -> bool {
+        matches!(self, Self::Ts)
+    }
+
     /// The `Content-Type` of a response in this format.
     pub fn content_type(self) -> &'static str {
         match self {
             Self::Flv => "video/x-flv",
+            Self::Ts => "video/mp2t",
+            Self::Aac => "audio/aac",
+            Self::Mp3 => "audio/mpeg",
             // Never given over HTTP.
             Self::Rtmp => "application/octet-stream",
         }
@@ -53,6 +73,9 @@ impl Format {
     pub fn name(self) -> &'static str {
         match self {
             Self::Flv => "flv",
+            Self::Ts => "ts",
+            Self::Aac => "aac",
+            Self::Mp3 => "mp3",
             Self::Rtmp => "rtmp",
         }
     }
@@ -72,6 +95,8 @@ pub struct Window {
     pub queue: Duration,
     /// Players may start at the newest keyframe kept; otherwise only at the next one.
     pub gop_cache: bool,
+    /// How far in the past players of a format without video start.
+    pub fast_cache: Duration,
 }
 
 /// See the module.
@@ -181,14 +206,15 @@ impl Log {
     }
 
     fn trim(&self, ring: &mut Ring, newest_ms: u64, budget: usize) {
-        let queue_ms = u64::try_from(self.window.queue.as_millis()).unwrap_or(u64::MAX);
+        let kept = self.window.queue.max(self.window.fast_cache);
+        let kept_ms = u64::try_from(kept.as_millis()).unwrap_or(u64::MAX);
         // The newest unit is always kept: a player that is at the edge must be able to read it.
         while ring.units.len() > 1 {
             let Some(front) = ring.units.front() else { break };
             let over = ring.bytes > budget;
             // What joiners start from is kept however old it is; without a GOP cache nobody starts in the past.
             let needed = self.window.gop_cache && ring.newest_start.is_some_and(|start| front.seq >= start);
-            let old = newest_ms.saturating_sub(front.dts_ms) > queue_ms;
+            let old = newest_ms.saturating_sub(front.dts_ms) > kept_ms;
             if !(over || (old && !needed)) {
                 break;
             }
@@ -243,7 +269,13 @@ impl Log {
         if !self.window.gop_cache && self.key.video {
             return None;
         }
-        self.newest_start(&self.ring.lock())
+        let ring = self.ring.lock();
+        if !self.window.fast_cache.is_zero() && !self.key.format.has_video() {
+            let back = u64::try_from(self.window.fast_cache.as_millis()).unwrap_or(u64::MAX);
+            let from = ring.units.back()?.dts_ms.saturating_sub(back);
+            return ring.units.iter().find(|u| u.prelude.is_some() && u.dts_ms >= from).cloned();
+        }
+        self.newest_start(&ring)
     }
 
     /// The position that comes next.
@@ -338,6 +370,7 @@ mod tests {
             Window {
                 queue: Duration::from_millis(queue_ms),
                 gop_cache: true,
+                fast_cache: Duration::ZERO,
             },
         )
     }
@@ -443,6 +476,7 @@ mod tests {
             Window {
                 queue: Duration::from_secs(1),
                 gop_cache: false,
+                fast_cache: Duration::ZERO,
             },
         );
         put(&log, 0, true);

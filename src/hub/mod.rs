@@ -214,6 +214,12 @@ impl Hub {
         stream.is_ready().then_some(stream)
     }
 
+    /// Whether somebody publishes the stream, ready or not.
+    pub fn is_published(&self, key: &StreamKey) -> bool {
+        let registry = self.inner.registry.lock();
+        registry.streams.get(key).is_some_and(|entry| entry.control.is_some())
+    }
+
     /// Waits until the stream is ready, without a bound of its own: the caller has the timer. `None` when the hub shuts down.
     pub async fn wait_for(&self, key: &StreamKey) -> Option<Arc<Stream>> {
         let waiting = self.inner.waiters.register(key);

@@ -10,9 +10,9 @@ use parking_lot::Mutex;
 use crate::config::{self, Vhost};
 use crate::media::codec::CodecInfo;
 use crate::media::{Frame, FrameKind, MixCorrect, TagError, TimeJitter, Timeline, Tracks};
-use crate::mux::{FlvMux, Muxer, RtmpMux};
+use crate::mux::{AacMux, FlvMux, Mp3Mux, Muxer, RtmpMux, TsMux, Unsupported};
 
-use super::gop::GopCache;
+use super::gop::{AudioCache, GopCache};
 use super::log::{Format, Log, LogKey, Window, next_log_id};
 use super::writer::LogWriter;
 use super::{EndReason, HubLimits, StreamKey};
@@ -54,6 +54,7 @@ struct Ingest {
     /// The lowest E-RTMP track id seen in video: its keyframes are where players start.
     primary_video: Option<u8>,
     gop: GopCache,
+    audio: AudioCache,
     logs: Vec<LogWriter>,
     counters: Counters,
     /// What a publisher had sent from whom the stream was taken, until it asks.
@@ -121,6 +122,7 @@ impl Stream {
                 awaiting_keyframe: true,
                 primary_video: None,
                 gop: GopCache::default(),
+                audio: AudioCache::default(),
                 logs: Vec::new(),
                 counters: Counters::default(),
                 replaced: None,
@@ -153,7 +155,7 @@ impl Stream {
     /// Bytes kept: the GOP and the logs.
     pub fn bytes(&self) -> usize {
         let ingest = self.ingest.lock();
-        ingest.gop.bytes() + ingest.logs.iter().map(|w| w.log().bytes()).sum::<usize>()
+        ingest.gop.bytes() + ingest.audio.bytes() + ingest.logs.iter().map(|w| w.log().bytes()).sum::<usize>()
     }
 
     /// Logs in use or lingering.
@@ -201,6 +203,7 @@ impl Stream {
         ingest.awaiting_keyframe = true;
         ingest.primary_video = None;
         ingest.gop.clear();
+        ingest.audio = AudioCache::default();
         for writer in &ingest.logs {
             writer.log().restart();
         }
@@ -316,14 +319,15 @@ impl Stream {
                 .gop
                 .push(&frame, &ingest.tracks, starts_gop, max_frames, budget);
         }
+        ingest.audio.push(&frame, self.settings.http_remux.fast_cache, budget);
         for writer in &mut ingest.logs {
             writer.write(&frame, &ingest.tracks, changed, budget);
         }
     }
 
-    /// The GOP and each log have an equal share of the stream's memory.
+    /// The kept frames (the GOP and the audio for `fast_cache`) and each log have an equal share of the stream's memory.
     fn budget(&self, ingest: &Ingest) -> usize {
-        self.memory / (1 + ingest.logs.len())
+        self.memory / (2 + ingest.logs.len())
     }
 
     // ---- the players' side ----
@@ -381,6 +385,14 @@ impl Stream {
         }
     }
 
+    /// Whether it can be given in a format, as far as is known now.
+    ///
+    /// # Errors
+    /// [`Unsupported`], in words for a person.
+    pub fn supports(&self, format: Format) -> Result<(), Unsupported> {
+        supports(format, &self.ingest.lock().tracks)
+    }
+
     /// Takes a seat for a player of `format`: the log with the tracks that are known now, made and primed with the newest GOP if it
     /// is the first. `None` when the stream has ended or already has `max_players` (0: no bound).
     pub fn open(self: &Arc<Self>, format: Format, max_players: usize) -> Result<Seat, SeatError> {
@@ -389,6 +401,7 @@ impl Stream {
         if max_players > 0 && self.players() >= max_players && !ingest.ended {
             return Err(SeatError::Full { max: max_players });
         }
+        supports(format, &ingest.tracks)?;
         let flags = self.flags(ingest, format);
         self.seat(ingest, format, flags, true)
     }
@@ -438,6 +451,17 @@ impl Stream {
         let window = Window {
             queue: play.queue_length,
             gop_cache: play.gop_cache,
+            fast_cache: self.settings.http_remux.fast_cache,
+        };
+        // Audio alone is primed with what is kept for it; everything else with the newest GOP.
+        let from_audio = !key.format.has_video() && !window.fast_cache.is_zero();
+        let (mut tracks, frames): (Tracks, Vec<Frame>) = if from_audio {
+            (ingest.tracks.clone(), ingest.audio.frames())
+        } else if ingest.gop.is_empty() {
+            (ingest.tracks.clone(), Vec::new())
+        } else {
+            let (tracks, frames) = ingest.gop.replay();
+            (tracks, frames.cloned().collect())
         };
         let log = Arc::new(Log::new(next_log_id(), key, window));
         let mux: Box<dyn Muxer> = match key.format {
@@ -446,15 +470,17 @@ impl Stream {
                 video: key.video,
                 drop: self.settings.http_remux.drop_if_not_match,
             }),
+            Format::Ts => Box::new(TsMux::new(&tracks)),
+            Format::Aac => Box::new(AacMux::new(&tracks)),
+            Format::Mp3 => Box::new(Mp3Mux::new()),
             Format::Rtmp => Box::new(RtmpMux {
                 chunk_size: self.rtmp_chunk_size,
             }),
         };
         let merge_ms = u64::try_from(play.mw_latency.as_millis()).unwrap_or(u64::MAX);
         let mut writer = LogWriter::new(Arc::clone(&log), mux, merge_ms);
-        let budget = self.memory / (2 + ingest.logs.len());
-        let (mut tracks, frames) = ingest.gop.replay();
-        for frame in frames {
+        let budget = self.memory / (3 + ingest.logs.len());
+        for frame in &frames {
             let changed = tracks.update(frame);
             writer.write(frame, &tracks, changed, budget);
         }
@@ -506,6 +532,16 @@ impl Stream {
     }
 }
 
+/// Whether the stream can be given in a format. FLV and RTMP take everything.
+fn supports(format: Format, tracks: &Tracks) -> Result<(), Unsupported> {
+    match format {
+        Format::Ts => TsMux::supports(tracks),
+        Format::Aac => AacMux::supports(tracks),
+        Format::Mp3 => Mp3Mux::supports(tracks),
+        Format::Flv | Format::Rtmp => Ok(()),
+    }
+}
+
 /// What [`Stream::tick`] asks the hub to do.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Tick {
@@ -525,6 +561,9 @@ pub enum SeatError {
     /// The stream ended between being found and being opened.
     #[error("the stream has ended")]
     Ended,
+    /// The stream has nothing for this format.
+    #[error(transparent)]
+    Unsupported(#[from] Unsupported),
     /// `limits.players_per_stream` is reached.
     #[error("the stream has {max} players, which is its limit")]
     Full {

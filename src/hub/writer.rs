@@ -59,7 +59,8 @@ impl LogWriter {
         let coded_video = frame.kind == FrameKind::Video && frame.is_coded();
         let start = coded_video && frame.keyframe;
         // Players start at the first byte of a unit, so a keyframe must be the first video in its unit.
-        if start && self.pending.as_ref().is_some_and(|p| p.has_video) {
+        let alone = self.log.key().format.starts_with_keyframe();
+        if start && self.pending.as_ref().is_some_and(|p| p.has_video || alone) {
             self.flush(budget);
         }
         if changed {
@@ -84,7 +85,8 @@ impl LogWriter {
         if coded_video {
             pending.has_video = true;
         }
-        let without_video = !(self.log.key().video && tracks.has_video());
+        let key = self.log.key();
+        let without_video = !(key.format.has_video() && key.video && tracks.has_video());
         if start {
             pending.prelude = Some(self.prelude(tracks, pending.first_dts_ms));
         } else if without_video && frame.kind == FrameKind::Audio && frame.is_coded() {

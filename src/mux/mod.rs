@@ -4,15 +4,23 @@
 //! once, in order, by [`Muxer::write`]. [`Muxer::start`] and [`Muxer::headers`] make what single players need besides, and
 //! change nothing.
 
+pub mod aac;
 pub mod flv;
+pub mod mp3;
 pub mod rtmp;
+mod support;
+pub mod ts;
 
 use bytes::BytesMut;
 
 use crate::media::{Frame, Tracks};
 
+pub use aac::AacMux;
 pub use flv::FlvMux;
+pub use mp3::Mp3Mux;
 pub use rtmp::RtmpMux;
+pub use support::Unsupported;
+pub use ts::TsMux;
 
 /// The time on every onMetaData, wherever it stands: FFmpeg and what is built on it take a script tag with another time for a
 /// subtitle, and show a text stream that is none.

@@ -19,6 +19,9 @@ pub struct Counters {
     recordings: AtomicU64,
     recording_bytes: AtomicU64,
     recording_errors: AtomicU64,
+    files: AtomicU64,
+    file_ranges: AtomicU64,
+    file_bytes: AtomicU64,
 }
 
 /// The counts at one moment.
@@ -53,6 +56,12 @@ pub struct Snapshot {
     pub recording_bytes: u64,
     /// Times that a recording could not be begun, written or closed, or lost frames.
     pub recording_errors: u64,
+    /// Requests for files below `http.root` that were answered, whatever with.
+    pub files: u64,
+    /// Those that asked for a part of a file and were given it.
+    pub file_ranges: u64,
+    /// Bytes of files that were sent.
+    pub file_bytes: u64,
 }
 
 /// What can be counted, one at a time.
@@ -67,6 +76,8 @@ pub(crate) enum Count {
     ProtocolError,
     Stall,
     RecordingError,
+    File,
+    FileRange,
 }
 
 impl Counters {
@@ -81,6 +92,8 @@ impl Counters {
             Count::ProtocolError => &self.protocol_errors,
             Count::Stall => &self.stalls,
             Count::RecordingError => &self.recording_errors,
+            Count::File => &self.files,
+            Count::FileRange => &self.file_ranges,
         };
         counter.fetch_add(1, Ordering::Relaxed);
     }
@@ -97,6 +110,10 @@ impl Counters {
     pub(crate) fn recording_ended(&self, bytes: u64) {
         self.recordings.fetch_add(1, Ordering::Relaxed);
         self.recording_bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    pub(crate) fn file_ended(&self, bytes: u64) {
+        self.file_bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
     /// The counts now. Each is exact; together they may be a moment apart.
@@ -117,6 +134,9 @@ impl Counters {
             recordings: get(&self.recordings),
             recording_bytes: get(&self.recording_bytes),
             recording_errors: get(&self.recording_errors),
+            files: get(&self.files),
+            file_ranges: get(&self.file_ranges),
+            file_bytes: get(&self.file_bytes),
         }
     }
 }

@@ -14,7 +14,7 @@ const PREFLIGHT_MAX_AGE: &str = "7200";
 /// Seconds after which a client that was refused for want of room may try again.
 const RETRY_AFTER: &str = "5";
 /// What a page may read of an answer.
-const EXPOSED: &str = "Content-Length, Content-Range, Date, Server";
+const EXPOSED: &str = "Accept-Ranges, Content-Length, Content-Range, Date, ETag, Server";
 /// What a page may ask with.
 const METHODS: &str = "GET, HEAD, OPTIONS, POST, PUT";
 
@@ -49,7 +49,7 @@ pub(super) fn switching_header(accept: &str) -> Result<ResponseHeader> {
 }
 
 /// What all our answers have in common.
-fn dress(session: &Session, resp: &mut ResponseHeader, crossdomain: bool) -> Result<()> {
+pub(super) fn dress(session: &Session, resp: &mut ResponseHeader, crossdomain: bool) -> Result<()> {
     if session.req_header().version == Version::HTTP_10 {
         resp.set_version(Version::HTTP_10);
     }

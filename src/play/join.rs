@@ -146,7 +146,8 @@ impl Live {
         if let Some(stream) = self.hub().find(key) {
             return Ok(stream);
         }
-        if settings.play.on_missing == OnMissing::NotFound {
+        // A stream whose publisher was accepted is there, though its first frame may still be on its way.
+        if settings.play.on_missing == OnMissing::NotFound && !self.hub().is_published(key) {
             return Err(NoPlay::Missing);
         }
         tokio::select! {

@@ -1,13 +1,14 @@
 //! Streams to players: routing, HTTP, and the fan-out.
 //!
-//! [`Live`] is the door. A pingora proxy calls [`Live::handle`] in its `request_filter`; what is a stream's address is answered
-//! there, and everything else goes on as before. [`LiveProxy`] is a proxy that has nothing else but the player page.
+//! [`Live`] is the door. A pingora proxy calls [`Live::handle`] in its `request_filter`; what is a stream's address, or names a file
+//! below `live.http.root` if that is set, is answered there, and everything else goes on as before. [`LiveProxy`] is a proxy that has nothing else but the player page.
 //!
 //! A request becomes a [`Player`](player): a socket, a position in the stream's log, and nothing else. It is given to one of a few
 //! [workers](worker), which write each unit to all their players.
 
 mod account;
 mod connection;
+mod file;
 mod http;
 mod join;
 mod limits;
@@ -75,6 +76,8 @@ struct Inner {
     rtmp_workers: OnceLock<Workers>,
     ticker: OnceLock<()>,
     recorder: Recorder,
+    /// The folder of files, if one is served.
+    root: Option<file::Root>,
 }
 
 /// What [`Live::handle`] did.
@@ -114,6 +117,7 @@ impl Live {
                 rtmp_workers: OnceLock::new(),
                 ticker: OnceLock::new(),
                 recorder,
+                root: config.http.root.as_deref().map(file::Root::new),
                 config,
             }),
         }
@@ -192,6 +196,10 @@ impl Live {
 
     fn header_came(&self, session: &Session) {
         self.inner.deadlines.header_came(session);
+    }
+
+    fn root(&self) -> Option<&file::Root> {
+        self.inner.root.as_ref()
     }
 
     fn shared_counters(&self) -> Arc<Counters> {

@@ -225,7 +225,7 @@ impl Player {
     pub(super) fn poll_look(&mut self, cx: &mut Context<'_>) -> Turn {
         match self.transport.poll_look(cx) {
             Look::Said(Said::Nothing) => Turn::Edge,
-            Look::Left => Turn::Gone(io::ErrorKind::UnexpectedEof.into()),
+            Look::Left(error) => Turn::Gone(error),
             Look::Said(Said::Answer(bytes)) => self.answer(cx, bytes),
             Look::Said(Said::Pause(paused, bytes)) => {
                 self.paused = paused;

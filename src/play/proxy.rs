@@ -1,11 +1,12 @@
-//! The ready-made proxy: live first, then the player page, then nothing.
+//! The ready-made proxy: live first, then the player page and files, then nothing.
 
 use async_trait::async_trait;
-use http::StatusCode;
+use http::{Method, StatusCode};
 use pingora::proxy::{ProxyHttp, Session};
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorType, Result};
 
+use super::file::{self, Place, Sent};
 use super::{Handled, Live, http as answer, page};
 
 /// What the binary serves. A proxy of one's own calls [`Live::handle`] instead.
@@ -14,7 +15,7 @@ pub struct LiveProxy {
 }
 
 impl LiveProxy {
-    /// Serves `live` and the player page; all else is 404.
+    /// Serves `live`, the player page, and the files below `live.http.root`; all else is 404.
     pub fn new(live: Live) -> Self {
         Self { live }
     }
@@ -27,13 +28,27 @@ impl ProxyHttp for LiveProxy {
     fn new_ctx(&self) -> Self::CTX {}
 
     async fn request_filter(&self, session: &mut Session, _ctx: &mut Self::CTX) -> Result<bool> {
-        if self.live.handle(session).await? == Handled::Yes {
+        if self.live.handle_stream(session).await? == Handled::Yes {
             return Ok(true);
         }
         let crossdomain = self.live.config().http.crossdomain;
-        if !page::serve(session, crossdomain).await? {
-            answer::text(session, StatusCode::NOT_FOUND, crossdomain, "nothing is here").await?;
+        let path = session.req_header().uri.path();
+        let is_page = path == "/";
+        if path == file::LISTING && matches!(session.req_header().method, Method::GET | Method::HEAD) {
+            self.live.send_listing(session).await?;
+            return Ok(true);
         }
+        // A folder of files may have a first page of its own, but not scripts that take the place of the player's.
+        if !is_page && page::serve(session, crossdomain).await? {
+            return Ok(true);
+        }
+        let (status, line) = match self.live.send_file(session, Place::Plain).await? {
+            Sent::Yes => return Ok(true),
+            Sent::No if is_page && page::serve(session, crossdomain).await? => return Ok(true),
+            Sent::No => (StatusCode::NOT_FOUND, "nothing is here"),
+            Sent::BadPath => (StatusCode::BAD_REQUEST, "the path names nothing that could be here"),
+        };
+        answer::text(session, status, crossdomain, line).await?;
         Ok(true)
     }
 

@@ -14,6 +14,7 @@ use tracing::debug;
 
 use crate::hub::{Format, SeatError};
 
+use super::file::{Place, Sent};
 use super::join::{Joined, NoPlay, Wish};
 use super::route::{self, Route, Target};
 use super::transport::{Framing, Transport};
@@ -24,7 +25,7 @@ use super::{Handled, Live, http, socket, take};
 const GOODBYE: Duration = Duration::from_secs(1);
 
 impl Live {
-    /// Answers the request if it is for a stream. To be called in `request_filter`:
+    /// Answers the request if it is for a stream, or for a file below `live.http.root` where that is set. To be called in `request_filter`:
     ///
     /// ```ignore
     /// async fn request_filter(&self, session: &mut Session, _ctx: &mut Self::CTX) -> Result<bool> {
@@ -35,6 +36,18 @@ impl Live {
     /// # Errors
     /// Those of writing to the client; the connection is then of no more use.
     pub async fn handle(&self, session: &mut Session) -> Result<Handled> {
+        if self.handle_stream(session).await? == Handled::Yes {
+            return Ok(Handled::Yes);
+        }
+        // A path that cannot be a file's here may be one to the upstream.
+        Ok(match self.send_file(session, Place::Plain).await? {
+            Sent::Yes => Handled::Yes,
+            Sent::No | Sent::BadPath => Handled::No,
+        })
+    }
+
+    /// As [`Live::handle`], for streams, and for files whose address could be a stream's.
+    pub(super) async fn handle_stream(&self, session: &mut Session) -> Result<Handled> {
         self.ensure_ticker();
         self.header_came(session);
         let request = session.req_header();
@@ -47,11 +60,18 @@ impl Live {
         let target = match routed {
             Route::NotLive => return Ok(Handled::No),
             Route::Refused(status, why) => {
-                self.text(session, status, &why).await?;
+                // A file may have a name that no stream has.
+                if !self.send_file_at_mount(session).await? {
+                    self.text(session, status, &why).await?;
+                }
                 return Ok(Handled::Yes);
             }
             Route::Play(target) => target,
         };
+        if self.hub().find(&target.key).is_none() && self.send_file_at_mount(session).await? {
+            return Ok(Handled::Yes);
+        }
+        let request = session.req_header();
         let crossdomain = self.config().http.crossdomain;
         match request.method {
             Method::GET => match websocket::handshake(&request.method, request.version, &request.headers) {
@@ -64,13 +84,17 @@ impl Live {
                 }
             },
             Method::HEAD => {
-                if self.hub().find(&target.key).is_some() {
-                    let header = http::stream_header(session, target.format, crossdomain)?;
-                    session.write_response_header(Box::new(header), true).await?;
-                    session.write_response_body(None, true).await?;
-                } else {
-                    let missing = NoPlay::Missing.to_string();
-                    self.text(session, StatusCode::NOT_FOUND, &missing).await?;
+                let found = self.hub().find(&target.key).ok_or(NoPlay::Missing);
+                let given = found.and_then(|stream| {
+                    stream.supports(target.format).map_err(|why| NoPlay::Seat(why.into()))
+                });
+                match given {
+                    Ok(()) => {
+                        let header = http::stream_header(session, target.format, crossdomain)?;
+                        session.write_response_header(Box::new(header), true).await?;
+                        session.write_response_body(None, true).await?;
+                    }
+                    Err(refused) => self.refuse(session, None, &refused).await?,
                 }
             }
             Method::POST | Method::PUT => self.publish(session, &target).await?,
@@ -81,6 +105,21 @@ impl Live {
             }
         }
         Ok(Handled::Yes)
+    }
+
+    /// Answers with a file beside the streams, at once: nobody waits for a stream whose name a file has. False when there is none, or the
+    /// request is for something that a file cannot do.
+    async fn send_file_at_mount(&self, session: &mut Session) -> Result<bool> {
+        let request = session.req_header();
+        let reads = match request.method {
+            Method::GET => {
+                let asked = websocket::handshake(&request.method, request.version, &request.headers);
+                matches!(asked, Handshake::None)
+            }
+            Method::HEAD => true,
+            _ => false,
+        };
+        Ok(reads && self.send_file(session, Place::Mount).await? == Sent::Yes)
     }
 
     async fn text(&self, session: &mut Session, status: StatusCode, line: &str) -> Result<()> {
@@ -167,6 +206,7 @@ impl Live {
     async fn refuse(&self, session: &mut Session, accept: Option<String>, why: &NoPlay) -> Result<()> {
         let status = match why {
             NoPlay::Missing | NoPlay::Left | NoPlay::Seat(SeatError::Ended) => StatusCode::NOT_FOUND,
+            NoPlay::Seat(SeatError::Unsupported(_)) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             NoPlay::Connections(_) | NoPlay::Shutdown | NoPlay::Seat(_) => StatusCode::SERVICE_UNAVAILABLE,
         };
         let Some(accept) = accept.filter(|_| status == StatusCode::SERVICE_UNAVAILABLE) else {

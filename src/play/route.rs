@@ -5,7 +5,7 @@ use std::sync::Arc;
 use http::StatusCode;
 use pingora::proxy::Session;
 
-use crate::config::{Extension, Vhost};
+use crate::config::{Extension, Mount, MountMatch, Vhost};
 use crate::hub::{Format, StreamKey};
 use crate::vhost::{self, Vhosts};
 
@@ -46,28 +46,41 @@ pub(super) fn route(vhosts: &Vhosts, host: &str, path: &str, query: Option<&str>
     if query.len() > MAX_QUERY_BYTES {
         return Route::Refused(StatusCode::BAD_REQUEST, "the query is too long".to_owned());
     }
-    let asked = vhost::from_query(query);
+    let asked = match vhost::from_query(query) {
+        Ok(asked) => asked,
+        Err(bad) => return Route::Refused(StatusCode::BAD_REQUEST, format!("the vhost in the query holds {bad}")),
+    };
     let asked = asked.as_deref().unwrap_or(host);
     let (name, settings) = vhosts.resolve(asked);
     if !settings.enabled || !settings.http_remux.enabled {
         return Route::NotLive;
     }
+    let mut best: Option<(&Mount, MountMatch)> = None;
     for mount in &settings.http_remux.mounts {
-        let matched = match mount.try_match(asked, path) {
-            Ok(Some(matched)) => matched,
-            Ok(None) => continue,
+        match mount.try_match(asked, path) {
+            Ok(Some(matched)) => {
+                if best.as_ref().is_none_or(|(other, _)| mount.literal_len() > other.literal_len()) {
+                    best = Some((mount, matched));
+                }
+            }
+            Ok(None) => {}
             Err(bad) => return Route::Refused(StatusCode::BAD_REQUEST, format!("the path holds {bad}")),
-        };
-        return match StreamKey::new(&name, &matched.app, &matched.stream) {
-            Ok(key) => Route::Play(Target {
-                key,
-                settings: Arc::clone(&settings),
-                format: match mount.extension() {
-                    Extension::Flv => Format::Flv,
-                },
-            }),
-            Err(error) => Route::Refused(StatusCode::BAD_REQUEST, error.to_string()),
-        };
+        }
     }
-    Route::NotLive
+    let Some((mount, matched)) = best else {
+        return Route::NotLive;
+    };
+    match StreamKey::new(&name, &matched.app, &matched.stream) {
+        Ok(key) => Route::Play(Target {
+            key,
+            settings: Arc::clone(&settings),
+            format: match mount.extension() {
+                Extension::Flv => Format::Flv,
+                Extension::Ts => Format::Ts,
+                Extension::Aac => Format::Aac,
+                Extension::Mp3 => Format::Mp3,
+            },
+        }),
+        Err(error) => Route::Refused(StatusCode::BAD_REQUEST, error.to_string()),
+    }
 }

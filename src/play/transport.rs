@@ -61,7 +61,7 @@ pub(super) enum Look {
     /// It is there.
     Said(Said),
     /// It is gone.
-    Left,
+    Left(io::Error),
 }
 
 impl Transport {
@@ -141,7 +141,7 @@ impl Transport {
                 None => Said::Nothing,
             }),
             Self::Http2 { body, .. } => match body.poll_reset(cx) {
-                Poll::Ready(_) => Look::Left,
+                Poll::Ready(_) => Look::Left(io::ErrorKind::ConnectionReset.into()),
                 Poll::Pending => Look::Said(Said::Nothing),
             },
         }
@@ -192,9 +192,9 @@ fn poll_socket(io: &mut Stream, cx: &mut Context<'_>, take: impl FnOnce(&[u8]) -
     let mut room = [0u8; DISCARD_BYTES];
     let mut buf = ReadBuf::new(&mut room);
     match Pin::new(io).poll_read(cx, &mut buf) {
-        Poll::Ready(Ok(())) if buf.filled().is_empty() => Look::Left,
+        Poll::Ready(Ok(())) if buf.filled().is_empty() => Look::Left(io::ErrorKind::UnexpectedEof.into()),
         Poll::Ready(Ok(())) => Look::Said(take(buf.filled())),
-        Poll::Ready(Err(_)) => Look::Left,
+        Poll::Ready(Err(error)) => Look::Left(error),
         Poll::Pending => Look::Said(Said::Nothing),
     }
 }

@@ -6,6 +6,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::future::poll_fn;
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Waker};
@@ -328,9 +329,14 @@ fn finish(mut seated: Seated, reason: EndReason) {
     });
 }
 
-fn gone(seated: Seated, error: &std::io::Error) {
+fn gone(seated: Seated, error: &io::Error) {
     debug!(%error, "a player's socket ended");
-    end(seated, PlayEnd::ClientLeft);
+    let reason = match error.kind() {
+        // The kernel's own clock for a peer that acknowledges nothing runs for as long as ours, and may be first.
+        io::ErrorKind::TimedOut => PlayEnd::Stalled,
+        _ => PlayEnd::ClientLeft,
+    };
+    end(seated, reason);
 }
 
 fn end(mut seated: Seated, reason: PlayEnd) {

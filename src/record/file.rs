@@ -47,8 +47,9 @@ impl Unfinished {
                 .open(&path);
             match made {
                 Ok(file) => {
-                    // A file system without locks has files that are not locked.
-                    let _ = lock(&file);
+                    // Whoever looks for files to mend may hold it for a moment. A file system without locks has files that are
+                    // not locked.
+                    let _ = lock(&file, libc::LOCK_EX);
                     return Ok(Self { file, path });
                 }
                 Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
@@ -64,7 +65,7 @@ impl Unfinished {
     /// Takes up a file that somebody left. None when somebody still writes it.
     pub(super) fn take_up(path: &Path) -> io::Result<Option<Self>> {
         let file = OpenOptions::new().read(true).write(true).open(path)?;
-        match lock(&file) {
+        match lock(&file, libc::LOCK_EX | libc::LOCK_NB) {
             Ok(()) => Ok(Some(Self {
                 file,
                 path: path.to_owned(),
@@ -154,11 +155,11 @@ fn with_suffix(path: &Path) -> PathBuf {
     name.into()
 }
 
-/// Locks the file for as long as it is open, without a wait.
+/// Locks the file for as long as it is open.
 #[allow(unsafe_code)]
-fn lock(file: &File) -> io::Result<()> {
+fn lock(file: &File, how: libc::c_int) -> io::Result<()> {
     // SAFETY: the descriptor is open for as long as `file` is borrowed, and flock takes no pointer.
-    match unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) } {
+    match unsafe { libc::flock(file.as_raw_fd(), how) } {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),
     }

@@ -1,6 +1,6 @@
 //! Finishing what a process left that was killed: each file is cut behind its last whole tag, gets its index, and its name.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -19,41 +19,57 @@ use super::{EndOfRecording, Recorder};
 const MAX_DEPTH: usize = 16;
 /// Read at once, in bytes.
 const PIECE: usize = 256 * 1024;
-/// How often a file is looked at again that another process still writes.
+/// When it is looked again, if another process still writes; the time doubles with each look.
 const AGAIN: Duration = Duration::from_secs(10);
+/// And has this length at most: two servers may share a folder for good.
+const AGAIN_AT_MOST: Duration = Duration::from_secs(600);
+/// A file without bytes is one that is just being made, unless it is older than this.
+const FRESH: Duration = Duration::from_secs(10);
 
-/// Looks for files below the recorder's roots, once, and mends them. Those that another process still writes (an upgrade) are mended
-/// when it has left them.
+/// Looks for files below the recorder's roots and mends them. While another process still writes some (that which an upgrade
+/// replaces), it looks again later.
 pub(super) fn spawn(recorder: Recorder) -> io::Result<()> {
     std::thread::Builder::new()
         .name("dvr-mend".to_owned())
         .spawn(move || {
-            let mut left: Vec<PathBuf> = recorder
-                .inner
-                .roots
-                .iter()
-                .flat_map(|root| search(root, &recorder))
-                .collect();
-            while !left.is_empty() {
-                left.retain(|path| match mend(path, &recorder) {
-                    Ok(Mended::Done) => false,
-                    Ok(Mended::InUse) => true,
-                    Err(error) if error.kind() == io::ErrorKind::NotFound => false,
-                    Err(error) => {
-                        recorder.failed("a recording cannot be mended", &path.display(), &error);
-                        false
-                    }
-                });
-                if !left.is_empty() {
-                    std::thread::sleep(AGAIN);
-                }
+            // Files that cannot be mended.
+            let mut hopeless = HashSet::new();
+            let mut again = AGAIN;
+            while round(&recorder, &mut hopeless) {
+                std::thread::sleep(again);
+                again = (again * 2).min(AGAIN_AT_MOST);
             }
         })?;
     Ok(())
 }
 
-/// Files of unfinished recordings that this process did not make.
-fn search(root: &Path, recorder: &Recorder) -> Vec<PathBuf> {
+/// Returns whether files are left that somebody else writes.
+fn round(recorder: &Recorder, hopeless: &mut HashSet<PathBuf>) -> bool {
+    let mut in_use = false;
+    for path in recorder.inner.roots.iter().flat_map(|root| search(root)) {
+        if hopeless.contains(&path) || recorder.writes(&path) {
+            continue;
+        }
+        match mend(&path, recorder) {
+            Ok(Mended::Done) => {}
+            Ok(Mended::InUse) => in_use = true,
+            Ok(Mended::Foreign) => {
+                info!(path = %path.display(), "not a recording of this server: left alone");
+                hopeless.insert(path);
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => {
+                recorder.failed("a recording cannot be mended", &path.display(), &error);
+                hopeless.insert(path);
+            }
+        }
+    }
+    in_use
+}
+
+/// Files of unfinished recordings.
+fn search(root: &Path) -> Vec<PathBuf> {
+    let suffix = format!(".flv{UNFINISHED}");
     let mut found = Vec::new();
     let mut folders = VecDeque::from([(root.to_owned(), 0)]);
     while let Some((folder, depth)) = folders.pop_front() {
@@ -67,13 +83,7 @@ fn search(root: &Path, recorder: &Recorder) -> Vec<PathBuf> {
             };
             if kind.is_dir() && depth < MAX_DEPTH {
                 folders.push_back((entry.path(), depth + 1));
-            }
-            let unfinished = entry
-                .file_name()
-                .to_string_lossy()
-                .ends_with(&format!(".flv{UNFINISHED}"));
-            let changed = entry.metadata().and_then(|data| data.modified());
-            if kind.is_file() && unfinished && changed.is_ok_and(|at| at < recorder.inner.began) {
+            } else if kind.is_file() && entry.file_name().to_string_lossy().ends_with(&suffix) {
                 found.push(entry.path());
             }
         }
@@ -82,10 +92,12 @@ fn search(root: &Path, recorder: &Recorder) -> Vec<PathBuf> {
 }
 
 enum Mended {
-    /// Or there is nothing to do.
+    /// Or there was nothing in it.
     Done,
     /// Somebody writes it.
     InUse,
+    /// No recording.
+    Foreign,
 }
 
 fn mend(path: &Path, recorder: &Recorder) -> io::Result<Mended> {
@@ -93,13 +105,17 @@ fn mend(path: &Path, recorder: &Recorder) -> io::Result<Mended> {
         debug!(path = %path.display(), "a recording is written by another process");
         return Ok(Mended::InUse);
     };
-    if file.file().metadata()?.len() == 0 {
+    let data = file.file().metadata()?;
+    if data.len() == 0 {
+        let age = data.modified()?.elapsed().unwrap_or_default();
+        if age < FRESH {
+            return Ok(Mended::InUse);
+        }
         file.discard()?;
         return Ok(Mended::Done);
     }
     let Some(writer) = scan(&file)? else {
-        info!(path = %path.display(), "not a recording of this server: left alone");
-        return Ok(Mended::Done);
+        return Ok(Mended::Foreign);
     };
     if writer.totals().tags == 0 {
         file.discard()?;

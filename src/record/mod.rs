@@ -22,10 +22,10 @@ mod tests;
 mod writer;
 
 use std::collections::HashSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use tracing::{error, info};
@@ -47,9 +47,9 @@ struct Inner {
     counters: Arc<Counters>,
     /// Where files that a crash left may lie.
     roots: Vec<PathBuf>,
-    /// Files that were changed before are not of this process.
-    began: SystemTime,
     mending: AtomicBool,
+    /// Files that this process writes. Held for a look-up.
+    open: Mutex<HashSet<PathBuf>>,
     /// The streams that are recorded, by their address: the seat of a recording keeps its stream alive. Held for a look-up.
     streams: Mutex<HashSet<usize>>,
     /// When an error was last told. Held for a comparison.
@@ -115,8 +115,8 @@ impl Recorder {
             inner: Arc::new(Inner {
                 counters,
                 roots,
-                began: SystemTime::now(),
                 mending: AtomicBool::new(false),
+                open: Mutex::default(),
                 streams: Mutex::default(),
                 told: Mutex::new(None),
                 on_closed: OnceLock::new(),
@@ -168,6 +168,18 @@ impl Recorder {
         if let Err(error) = mend::spawn(self.clone()) {
             error!(%error, "no thread to mend recordings");
         }
+    }
+
+    fn opened(&self, path: &Path) {
+        self.inner.open.lock().insert(path.to_owned());
+    }
+
+    fn left(&self, path: &Path) {
+        self.inner.open.lock().remove(path);
+    }
+
+    fn writes(&self, path: &Path) -> bool {
+        self.inner.open.lock().contains(path)
     }
 
     fn closed(&self, recorded: &Recorded) {

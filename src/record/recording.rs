@@ -10,11 +10,11 @@ use parking_lot::{Condvar, Mutex};
 use tracing::{info, warn};
 
 use crate::config::{self, Dvr, DvrPlan};
-use crate::hub::{EndReason, Log, Place as LogPlace, Read, Seat, StreamKey, Unit, Watch};
+use crate::hub::{Log, Place as LogPlace, Read, Seat, StreamKey, Unit, Watch};
 use crate::media::flv::{
     HEADER_SIZE, PREVIOUS_TAG_SIZE, SIGNATURE, TAG_AUDIO, TAG_HEADER_SIZE, TAG_VIDEO, TagHeader,
 };
-use crate::media::{Frame, FrameKind, Metadata, TimeJitter, Timeline, Tracks, metadata};
+use crate::media::{Frame, FrameKind, TimeJitter, Timeline, Tracks, metadata};
 
 use super::file::Unfinished;
 use super::seek::SeekPoints;
@@ -29,7 +29,7 @@ const BATCH_UNITS: usize = 64;
 /// And about that many bytes: what one recording holds beside the log.
 const BATCH_BYTES: usize = 1024 * 1024;
 /// After an error, the next file is begun at the first keyframe after this.
-const RETRY: Duration = Duration::from_secs(5);
+pub(super) const RETRY: Duration = Duration::from_secs(5);
 /// Keyframes that the index of a session has room for: at one in two seconds, more than two hours before it is thinned, for
 /// 72 KiB of each file.
 const SESSION_KEYFRAMES: usize = 4096;
@@ -65,6 +65,8 @@ impl Bell {
 
 /// Starts to record what `seat` is at.
 pub(super) fn spawn(place: Place, seat: Seat) -> io::Result<()> {
+    // A stream that begins is recorded from its first frame on, and the thread may begin after that.
+    let from_start = seat.log().next_seq() == 0;
     std::thread::Builder::new()
         .name("dvr".to_owned())
         .spawn(move || {
@@ -78,7 +80,7 @@ pub(super) fn spawn(place: Place, seat: Seat) -> io::Result<()> {
                     &seat.stream().settings().dvr,
                 ),
             };
-            reader.run(seat.log());
+            reader.run(seat.log(), from_start);
             // In this order: the address of the stream may be another's as soon as the seat is gone.
             drop(place);
             drop(seat);
@@ -108,10 +110,10 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    fn run(mut self, log: &Arc<Log>) {
+    fn run(mut self, log: &Arc<Log>, from_start: bool) {
         let watch: Arc<dyn Watch> = Arc::clone(&self.bell) as _;
         log.watch(&watch);
-        let mut next = self.begin(log);
+        let mut next = if from_start { 0 } else { self.join(log) };
         let reason = loop {
             self.units.clear();
             match log.read(next, BATCH_UNITS, BATCH_BYTES, &mut self.units) {
@@ -134,11 +136,8 @@ impl Reader<'_> {
         self.recording.close(EndOfRecording::Stream(reason));
     }
 
-    /// A stream that begins is recorded from its first frame on; one that goes on, from the newest place to start.
-    fn begin(&mut self, log: &Log) -> u64 {
-        if log.next_seq() == 0 {
-            return 0;
-        }
+    /// A stream that is there already is recorded from the newest place to start on.
+    fn join(&mut self, log: &Log) -> u64 {
         self.recording.wait_for_start();
         log.join().map_or_else(|| log.next_seq(), |unit| unit.seq)
     }
@@ -167,6 +166,8 @@ pub(super) struct Recording<'a> {
     awaiting_start: bool,
     /// No file is begun before.
     retry_at: Option<Instant>,
+    /// When the newest unit came.
+    now: Instant,
 }
 
 /// A file at work.
@@ -193,15 +194,16 @@ impl<'a> Recording<'a> {
             file: None,
             awaiting_start: false,
             retry_at: None,
+            now: Instant::now(),
         }
     }
 
     /// Nothing is taken before the next keyframe.
-    fn wait_for_start(&mut self) {
+    pub(super) fn wait_for_start(&mut self) {
         self.awaiting_start = true;
     }
 
-    fn skipped(&mut self, units: u64) {
+    pub(super) fn skipped(&mut self, units: u64) {
         self.wait_for_start();
         self.place.recorder.failed(
             "a recording lost frames",
@@ -212,22 +214,23 @@ impl<'a> Recording<'a> {
 
     /// Takes the next unit of the log. `now`: the time of arrival.
     pub(super) fn unit(&mut self, unit: &Unit, now: Instant) {
+        self.now = now;
         if self.awaiting_start
             && let Some(prelude) = &unit.prelude
         {
             for frame in Tags::of(prelude.full.body()) {
                 let changed = self.tracks.update(&frame);
                 if changed && frame.sequence_header {
-                    self.append(frame, false, now);
+                    self.append(frame, false);
                 }
             }
         }
         for frame in Tags::of(unit.data.body()) {
-            self.frame(frame, now);
+            self.frame(frame);
         }
     }
 
-    fn frame(&mut self, frame: Frame, now: Instant) {
+    fn frame(&mut self, frame: Frame) {
         self.tracks.update(&frame);
         if frame.kind == FrameKind::Metadata {
             if let (Some(open), Some(metadata)) = (&mut self.file, self.tracks.properties()) {
@@ -238,7 +241,7 @@ impl<'a> Recording<'a> {
         let keyframe = self.seek.is_start(&frame);
         let start = keyframe || (!self.tracks.has_video() && frame.is_coded());
         if self.awaiting_start {
-            if !start || self.retry_at.is_some_and(|at| now < at) {
+            if !start || self.retry_at.is_some_and(|at| self.now < at) {
                 return;
             }
             self.awaiting_start = false;
@@ -246,9 +249,9 @@ impl<'a> Recording<'a> {
         }
         if frame.sequence_header {
             // Written with the others when a file begins.
-            return self.append(frame, false, now);
+            return self.append(frame, false);
         }
-        if self.is_over(&frame, start, now) {
+        if self.is_over(&frame, start) {
             self.close(EndOfRecording::Segment);
             if self.awaiting_start {
                 // It could not be written.
@@ -256,33 +259,34 @@ impl<'a> Recording<'a> {
             }
         }
         if self.file.is_none()
-            && let Err(error) = self.open(&frame, now)
+            && let Err(error) = self.open(&frame)
         {
             return self.failed("a recording cannot be begun", &error);
         }
-        self.append(frame, keyframe, now);
+        self.append(frame, keyframe);
     }
 
     /// Whether the file ends before this frame. `start`: players may start at it.
-    fn is_over(&self, frame: &Frame, start: bool, now: Instant) -> bool {
+    fn is_over(&self, frame: &Frame, start: bool) -> bool {
         let Some(open) = &self.file else { return false };
         let may_cut = frame.is_coded() && (start || !self.dvr.wait_keyframe);
         if self.dvr.plan != DvrPlan::Segment || !may_cut {
             return false;
         }
-        let at_ms = stamped(&open.timeline, frame, now);
+        let at_ms = stamped(&open.timeline, frame, self.now);
         u128::from(at_ms.saturating_sub(open.first_ms)) >= self.dvr.duration.as_millis()
     }
 
     /// Begins a file whose first frame this is.
-    fn open(&mut self, frame: &Frame, now: Instant) -> io::Result<()> {
+    fn open(&mut self, frame: &Frame) -> io::Result<()> {
         let file = Unfinished::create(&path_of(&self.dvr.path, self.key))?;
+        self.place.recorder.opened(file.path());
         let timeline = Timeline::new(match self.dvr.time_jitter {
             config::TimeJitter::Full => TimeJitter::Full,
             config::TimeJitter::Zero => TimeJitter::Zero,
             config::TimeJitter::Off => TimeJitter::Off,
         });
-        let first_ms = stamped(&timeline, frame, now);
+        let first_ms = stamped(&timeline, frame, self.now);
         let mut writer = FlvWriter::new(self.tracks.properties(), self.keyframes());
         let mut buffer = writer.head(false);
         for header in self.tracks.headers() {
@@ -315,10 +319,10 @@ impl<'a> Recording<'a> {
         }
     }
 
-    fn append(&mut self, mut frame: Frame, seekable: bool, now: Instant) {
+    fn append(&mut self, mut frame: Frame, seekable: bool) {
         let Some(open) = &mut self.file else { return };
         let timestamp = frame.dts_ms as u32;
-        open.timeline.stamp_frame(&mut frame, timestamp, now);
+        open.timeline.stamp_frame(&mut frame, timestamp, self.now);
         open.writer.tag(&frame, seekable, &mut open.buffer);
         if open.buffer.len() >= BATCH_BYTES {
             self.write();
@@ -342,8 +346,7 @@ impl<'a> Recording<'a> {
     }
 
     fn failed(&mut self, what: &str, error: &io::Error) {
-        let now = Instant::now();
-        self.retry_at = Some(now + RETRY);
+        self.retry_at = Some(self.now + RETRY);
         self.wait_for_start();
         let Some(mut open) = self.file.take() else {
             return self.place.recorder.failed(what, self.key, error);
@@ -354,14 +357,19 @@ impl<'a> Recording<'a> {
         open.writer.rollback(open.written);
         if open.written.tags > 0 {
             self.finish(open, EndOfRecording::Error);
-        } else if let Err(error) = open.file.discard() {
-            warn!(%error, "an empty recording cannot be removed");
+        } else {
+            self.place.recorder.left(open.file.path());
+            if let Err(error) = open.file.discard() {
+                warn!(%error, "an empty recording cannot be removed");
+            }
         }
     }
 
     fn finish(&mut self, open: Open, reason: EndOfRecording) {
         let path = open.file.path().to_owned();
-        match open.file.finish(&open.writer) {
+        let finished = open.file.finish(&open.writer);
+        self.place.recorder.left(&path);
+        match finished {
             Ok(path) => self.place.recorder.closed(&recorded(
                 Some(self.key.clone()),
                 path,

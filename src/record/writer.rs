@@ -194,12 +194,6 @@ impl FlvWriter {
         first_ms.map_or(0, |first| end.saturating_sub(first))
     }
 
-    /// The keyframes that are noted.
-    #[cfg(test)]
-    pub(super) fn index(&self) -> &[Entry] {
-        &self.index
-    }
-
     /// Appends the tag of a frame, whose time is that in the file. `seekable`: a keyframe at which a player may start.
     pub(super) fn tag(&mut self, frame: &Frame, seekable: bool, out: &mut BytesMut) {
         let size = frame.payload.len();

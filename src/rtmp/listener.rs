@@ -25,9 +25,10 @@ use crate::observe::Count;
 use crate::hub::{Format, StreamKey};
 use crate::mux::rtmp::STREAM_ID;
 use crate::play::{Admission, Joined, Live, Peer, SERVER, Said, Talk, Wish};
+use crate::config::BadPath;
 use crate::vhost;
 
-use crate::rtmp::{
+use super::{
     Connect, Event, MediaKind, Play, ProtocolError, Publish, Reject, ServerSession, SessionConfig,
 };
 
@@ -334,8 +335,10 @@ impl Connection {
             return Err(bad_name("this connection publishes a stream already"));
         }
         let connect = self.connect.as_ref().ok_or_else(|| bad_name("publish before connect"))?;
+        let vhost = vhost_of(connect, &publish.name)
+            .map_err(|bad| bad_name(&format!("the vhost's name holds {bad}")))?;
         let wanted = Wanted {
-            vhost: &vhost_of(connect, &publish.name),
+            vhost: &vhost,
             app: split_query(&connect.app).0,
             stream: split_query(&publish.name).0,
             encoder: Some(&connect.flash_ver),
@@ -367,7 +370,9 @@ impl Connection {
             return Err(failed("a connection plays one stream, and does nothing else".to_owned()));
         }
         let connect = self.connect.as_ref().ok_or_else(|| failed("play before connect".to_owned()))?;
-        let (vhost, settings) = self.live.vhosts().resolve(&vhost_of(connect, &play.name));
+        let vhost = vhost_of(connect, &play.name)
+            .map_err(|bad| failed(format!("the vhost's name holds {bad}")))?;
+        let (vhost, settings) = self.live.vhosts().resolve(&vhost);
         let not_found = |why: String| Reject::new("NetStream.Play.StreamNotFound", why);
         if !settings.enabled {
             return Err(not_found(format!("the vhost {vhost} is disabled")));
@@ -412,11 +417,13 @@ fn bad_name(description: &str) -> Reject {
 }
 
 /// The vhost that a client means: what it appended to the stream or the app, else the host it connected to.
-fn vhost_of(connect: &Connect, name: &str) -> String {
-    vhost::from_query(split_query(name).1)
-        .or_else(|| vhost::from_query(split_query(&connect.app).1))
-        .or_else(|| vhost::from_query(split_query(&connect.tc_url).1))
-        .unwrap_or_else(|| vhost::host_of_url(&connect.tc_url).to_owned())
+fn vhost_of(connect: &Connect, name: &str) -> Result<String, BadPath> {
+    for named in [name, &connect.app, &connect.tc_url] {
+        if let Some(vhost) = vhost::from_query(split_query(named).1)? {
+            return Ok(vhost);
+        }
+    }
+    Ok(vhost::host_of_url(&connect.tc_url).to_owned())
 }
 
 /// `name?a=b` as librtmp and OBS send it.

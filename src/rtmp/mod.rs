@@ -14,6 +14,8 @@
 //! An error from either `handle_…` call ends the session: send what `poll_output` still holds, and close. The events before
 //! the error can still be polled.
 //!
+//! [`listener`] is such a driver, a pingora application, and the only file here with a socket.
+//!
 //! Inside, bytes go through [`handshake`], then [`chunk`] makes [`message`]s of them, and `session` acts on these.
 //! All that a peer can make grow is bounded by a constant in [`limits`].
 //!
@@ -29,6 +31,7 @@ mod error;
 mod event;
 pub mod handshake;
 pub mod limits;
+pub mod listener;
 pub mod message;
 mod session;
 

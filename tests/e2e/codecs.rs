@@ -6,7 +6,7 @@ use std::process::Command;
 use super::SHORT;
 use super::publish::check_whole;
 use super::support::feed::{Feed, Plan};
-use super::support::flv::{AUDIO, Flv, VIDEO};
+use super::support::flv::{AUDIO, Flv, Tag, VIDEO, assert_run_of};
 use super::support::player::Player;
 use super::support::programs::{self, FFMPEG_DEBIAN, ffmpeg_current};
 use super::support::server::Server;
@@ -68,6 +68,91 @@ fn vp9_with_flac() {
 #[test]
 fn h264_with_ac3() {
     check_enhanced(&fixtures::h264_ac3(), "7", "ac-3");
+}
+
+/// Publishes tags that no program here makes, and checks that they come out as they went in, for a player that was there and for one
+/// that joins late.
+#[track_caller]
+fn check_passed(plan: Plan) -> Flv {
+    let server = Server::start(SHORT);
+    let early = Player::open(&server, "/live/x.flv");
+    server.wait_connections("http", 1);
+    let feed = Feed::start(&server, "live", "x", plan);
+    early.wait("two and a half seconds", PATIENCE, |flv| {
+        flv.frames(VIDEO).last().is_some_and(|tag| tag.dts > 2500)
+    });
+    let late = Player::open(&server, "/live/x.flv");
+    late.wait("two seconds", PATIENCE, |flv| flv.frames(VIDEO).len() > 50);
+    let (early, late) = (early.flv(), late.flv());
+    let sent = feed.sent();
+    for flv in [&early, &late] {
+        for kind in [VIDEO, AUDIO] {
+            let sent: Vec<&Tag> = sent
+                .iter()
+                .filter(|tag| tag.kind == kind && tag.is_coded())
+                .collect();
+            assert_run_of(&flv.frames(kind), &sent);
+            for header in feed.headers().iter().filter(|tag| tag.kind == kind) {
+                assert!(
+                    flv.tags.iter().any(|tag| tag.body == header.body),
+                    "no {header:?}"
+                );
+            }
+        }
+        assert!(flv.frames(VIDEO)[0].is_keyframe());
+    }
+    late
+}
+
+/// HEVC as it was before Enhanced RTMP: codec id 12, which many encoders and players in Asia still speak.
+#[test]
+fn hevc_by_its_legacy_id() {
+    let plan = Plan::of(&fixtures::hevc_aac()).mapped(|tag| {
+        let body = &tag.body;
+        if tag.kind != VIDEO {
+            return vec![tag.clone()];
+        }
+        assert_eq!(&body[1..5], b"hvc1");
+        let frame = (body[0] & 0x70) | 12;
+        let legacy = match body[0] & 0x0f {
+            0 => [&[frame, 0, 0, 0, 0], &body[5..]].concat(),
+            1 => [&[frame, 1], &body[5..]].concat(),
+            3 => [&[frame, 1, 0, 0, 0], &body[5..]].concat(),
+            other => panic!("packet type {other}"),
+        };
+        vec![Tag::new(VIDEO, tag.dts, &legacy)]
+    });
+    let flv = check_passed(plan);
+    assert_eq!(flv.frames(VIDEO)[0].codec(), "12");
+}
+
+/// Enhanced RTMP v2: a second picture as track 1 of multitrack packets, and frames with a nanosecond offset (ModEx).
+#[test]
+fn multitrack_and_modex() {
+    let plan = Plan::of(&fixtures::hevc_aac()).mapped(|tag| {
+        if tag.kind != VIDEO {
+            return vec![tag.clone()];
+        }
+        let (first, rest) = (tag.body[0], &tag.body[1..]);
+        // VideoPacketType Multitrack; OneTrack and the packet's own type; FourCC; track 1; the body.
+        let second = [
+            &[(first & 0xf0) | 6, first & 0x0f],
+            &rest[..4],
+            &[1],
+            &rest[4..],
+        ]
+        .concat();
+        let main = match first & 0x0f {
+            0 => tag.body.clone(),
+            // VideoPacketType ModEx; a size of 3; 500,000 ns; TimestampOffsetNano and the packet's own type; the rest.
+            kind => [&[(first & 0xf0) | 7, 2, 0x07, 0xa1, 0x20, kind], rest].concat(),
+        };
+        vec![
+            Tag::new(VIDEO, tag.dts, &main),
+            Tag::new(VIDEO, tag.dts, &second),
+        ]
+    });
+    check_passed(plan);
 }
 
 #[test]

@@ -9,8 +9,10 @@ const RULES: &[(&str, &[&str], &[&str])] = &[
     ("media", &[], &["tokio", "pingora", "crate::hub", "crate::play", "crate::mux", "crate::config"]),
     ("mux", &[], &["tokio", "pingora", "crate::hub", "crate::play", "crate::config"]),
     ("hub", &["tests.rs"], &["pingora", "crate::play", "tokio::spawn", "tokio::time", "tokio::net", "tokio::runtime"]),
+    ("record", &[], &["tokio", "pingora", "crate::play", "crate::service"]),
     ("config", &[], &["tokio", "pingora", "crate::hub", "crate::play", "crate::rtmp"]),
     ("play", &["tests.rs"], &["crate::rtmp", "crate::service"]),
+    ("files", &[], &["tokio", "pingora", "crate::hub", "crate::play", "crate::config", "crate::mux", "crate::record"]),
     ("observe", &[], &["tokio", "pingora", "crate::hub", "crate::play"]),
 ];
 

@@ -3,12 +3,16 @@
 mod browser;
 mod cli;
 mod codecs;
+mod dvr;
 mod embed;
+mod files;
 mod flv;
+mod formats;
 mod hostile;
 mod http;
 mod hub;
 mod layers;
+mod limits;
 mod load;
 mod post;
 mod publish;

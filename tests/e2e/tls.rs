@@ -150,7 +150,12 @@ fn http_1_1_by_tls_1_2() {
 
 #[test]
 fn http_1_0_by_tls() {
+    // Clients that speak HTTP/1.0 are older than ALPN. curl's own --http1.0 offers nothing but http/1.0 by it, which is not in
+    // pingora's list: that one needs a server without HTTP/2.
     let tls = start("");
+    let _feed = brief_feed(&tls.server);
+    tls.curl("a.example", &tls.a.cert, &["--http1.0", "--no-alpn"]);
+    let tls = start("  http2: off");
     let _feed = brief_feed(&tls.server);
     tls.curl("a.example", &tls.a.cert, &["--http1.0"]);
 }
@@ -182,6 +187,7 @@ fn certificates_by_name() {
 fn certificates_are_reloaded_on_sighup() {
     let mut tls = start("");
     let _feed = Feed::start(&tls.server, "live", "x", Plan::of(&fixtures::h264_aac()));
+    tls.server.wait_stream("/live/x.flv");
     let player = Player::open(&tls.server, "/live/x.flv");
     player.wait("frames", PATIENCE, |flv| flv.frames(VIDEO).len() > 5);
     let renewed = certs::make(tls.folder.path(), "renewed.example");

@@ -23,11 +23,11 @@ const UPGRADE: [(&str, &str); 4] = [
 ];
 
 /// A client that shows frames as they are.
-struct Client(TcpStream);
+pub struct Client(TcpStream);
 
 impl Client {
     /// Opens a WebSocket; the test fails when the handshake does.
-    fn open(address: SocketAddr, path: &str) -> Client {
+    pub fn open(address: SocketAddr, path: &str) -> Client {
         let mut stream = TcpStream::connect(address).expect("a connection");
         stream.set_read_timeout(Some(PATIENCE)).expect("a socket");
         let headers: String = UPGRADE.iter().map(|(n, v)| format!("{n}: {v}\r\n")).collect();
@@ -46,7 +46,7 @@ impl Client {
     }
 
     /// The next frame: opcode and payload. Frames of a server are whole here and never masked.
-    fn frame(&mut self) -> (u8, Vec<u8>) {
+    pub fn frame(&mut self) -> (u8, Vec<u8>) {
         let mut head = [0; 2];
         self.0.read_exact(&mut head).expect("a frame");
         assert_eq!(head[0] & 0xf0, 0x80, "whole, without extensions");

@@ -99,6 +99,13 @@ impl Plan {
         self
     }
 
+    /// Each tag replaced by some, at its own time.
+    pub fn mapped(mut self, mut change: impl FnMut(&Tag) -> Vec<Tag>) -> Plan {
+        self.headers = self.headers.iter().flat_map(&mut change).collect();
+        self.frames = self.frames.iter().flat_map(&mut change).collect();
+        self
+    }
+
     pub fn for_ms(mut self, ms: u64) -> Plan {
         self.stop_ms = ms;
         self
@@ -158,6 +165,11 @@ impl Feed {
             .lock()
             .expect("the publisher did not panic")
             .clone()
+    }
+
+    /// The decoder configurations that were sent so far.
+    pub fn headers(&self) -> Vec<Tag> {
+        self.sent().into_iter().filter(Tag::is_header).collect()
     }
 
     /// True while the server takes what is sent.

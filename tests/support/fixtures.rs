@@ -133,6 +133,18 @@ pub fn h264_ac3() -> PathBuf {
     )
 }
 
+/// H.264 and MP3.
+pub fn h264_mp3() -> PathBuf {
+    const MP3: &[&str] = &["-c:a", "libmp3lame", "-ar", "44100", "-b:a", "64k"];
+    make("h264-mp3", FFMPEG_DEBIAN, &[PICTURE, SOUND, H264, MP3])
+}
+
+/// H.264 and, by Enhanced RTMP, Opus.
+pub fn h264_opus() -> PathBuf {
+    const OPUS: &[&str] = &["-c:a", "libopus", "-ac", "2", "-b:a", "64k"];
+    make("h264-opus", programs::ffmpeg_current(), &[PICTURE, SOUND, H264, OPUS])
+}
+
 const H264: &[&str] = &[
     "-c:v",
     "libx264",

@@ -66,10 +66,34 @@ impl Tag {
         }
     }
 
+    /// The packet type of an enhanced tag, behind what may stand before it: ModEx (7) for video and audio, and Multitrack
+    /// (6 for video, 5 for audio).
+    fn packet_type(&self) -> u8 {
+        let (modex, multitrack) = if self.kind == VIDEO { (7, 6) } else { (7, 5) };
+        let (mut kind, mut at) = (self.byte(0) & 0x0f, 1);
+        while kind == modex {
+            // UI8 size less one (or 255 and UI16), that many bytes, then ModEx type and the packet type that follows.
+            let size = match self.byte(at) {
+                255 => {
+                    at += 2;
+                    usize::from(u16::from_be_bytes([self.byte(at - 1), self.byte(at)])) + 1
+                }
+                size => usize::from(size) + 1,
+            };
+            at += 1 + size;
+            kind = self.byte(at) & 0x0f;
+            at += 1;
+        }
+        if kind == multitrack {
+            kind = self.byte(at) & 0x0f;
+        }
+        kind
+    }
+
     /// A decoder configuration: AVCPacketType 0, AACPacketType 0, or PacketType SequenceStart.
     pub fn is_header(&self) -> bool {
         match (self.kind, self.is_enhanced()) {
-            (VIDEO | AUDIO, true) => self.byte(0) & 0x0f == 0,
+            (VIDEO | AUDIO, true) => self.packet_type() == 0,
             (VIDEO, false) => matches!(self.byte(0) & 0x0f, 7 | 12) && self.byte(1) == 0,
             (AUDIO, false) => self.byte(0) >> 4 == 10 && self.byte(1) == 0,
             _ => false,
@@ -78,18 +102,15 @@ impl Tag {
 
     /// A coded video frame at which a decoder can start.
     pub fn is_keyframe(&self) -> bool {
-        self.kind == VIDEO
-            && !self.is_header()
-            && (self.byte(0) >> 4) & 0x07 == 1
-            && self.is_coded()
+        self.kind == VIDEO && (self.byte(0) >> 4) & 0x07 == 1 && self.is_coded()
     }
 
     /// A coded frame: neither a header nor an end of sequence nor metadata.
     pub fn is_coded(&self) -> bool {
         match (self.kind, self.is_enhanced()) {
             // Video: CodedFrames 1, CodedFramesX 3. Audio: CodedFrames 1.
-            (VIDEO, true) => matches!(self.byte(0) & 0x0f, 1 | 3),
-            (AUDIO, true) => self.byte(0) & 0x0f == 1,
+            (VIDEO, true) => matches!(self.packet_type(), 1 | 3),
+            (AUDIO, true) => self.packet_type() == 1,
             (VIDEO, false) => !matches!(self.byte(0) & 0x0f, 7 | 12) || self.byte(1) == 1,
             (AUDIO, false) => self.byte(0) >> 4 != 10 || self.byte(1) == 1,
             _ => false,

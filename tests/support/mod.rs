@@ -14,8 +14,10 @@ pub mod flv;
 pub mod http;
 pub mod player;
 pub mod programs;
+pub mod raw;
 pub mod rtmp;
 pub mod server;
+pub mod ts;
 
 use std::time::{Duration, Instant};
 

@@ -46,6 +46,7 @@ def main():
     parser.add_argument("--seconds", type=float, default=4, help="how far currentTime must advance")
     parser.add_argument("--deadline", type=float, default=30)
     parser.add_argument("--play", help="type this name into the box and press Enter")
+    parser.add_argument("--recording", help="move to the recording of this name by the keyboard and press Enter")
     parser.add_argument("--unmute", action="store_true", help="press the button that turns the sound on")
     parser.add_argument("--until-state", help="stop as soon as the page is in this state, instead of playing on")
     parser.add_argument("--screenshot")
@@ -72,6 +73,13 @@ def main():
             if args.play:
                 page.fill("#stream", args.play)
                 page.press("#stream", "Enter")
+            if args.recording:
+                page.get_by_role("button", name=args.recording, exact=True).wait_for()
+                for _ in range(40):
+                    page.keyboard.press("Tab")
+                    if page.evaluate("() => document.activeElement.textContent") == args.recording:
+                        break
+                page.keyboard.press("Enter")
             samples, pressed = [], False
             deadline = time.monotonic() + args.deadline
             first = None

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{Folder, default_vhost, load, project, read};
-use crate::config::{Config, OnMissing};
+use crate::config::{Config, DvrPlan, Extension, Mount, OnMissing};
 
 fn load_file(path: &str) -> Config {
     Config::load(Some(&project(path)), std::iter::empty())
@@ -55,12 +55,70 @@ fn https_flv_live() {
 }
 
 #[test]
+fn ts_aac_mp3_and_websockets() {
+    for (path, extension, cached) in [
+        ("config/http.ts.live.yaml", Extension::Ts, 0),
+        ("config/http.aac.live.yaml", Extension::Aac, 30),
+        ("config/http.mp3.live.yaml", Extension::Mp3, 30),
+        ("config/ws.flv.live.yaml", Extension::Flv, 0),
+    ] {
+        let config = load_file(path);
+        assert_eq!(config.live.http.listen[0].port(), 8080, "{path}");
+        let remux = &default_vhost(&config).http_remux;
+        assert_eq!(remux.mounts, [Mount::of(extension)], "{path}");
+        assert_eq!(remux.fast_cache, Duration::from_secs(cached), "{path}");
+    }
+}
+
+#[test]
 fn realtime_flv() {
     let config = load_file("config/realtime.flv.yaml");
     let play = &default_vhost(&config).play;
     assert!(!play.gop_cache);
     assert_eq!(play.mw_latency, Duration::ZERO);
     assert!(play.queue_length <= Duration::from_secs(3));
+}
+
+#[test]
+fn vod_flv() {
+    let config = load_file("config/vod.flv.yaml");
+    assert_eq!(config.live.http.root.as_deref(), Some("./vod".as_ref()));
+    assert_eq!(default_vhost(&config).play.on_missing, OnMissing::Wait);
+}
+
+#[test]
+fn the_folder_of_files() {
+    let folder = Folder::new("root");
+    let (file, none) = (folder.write("file", b""), folder.0.join("none"));
+    let check = |root: &str| {
+        let text = format!("live:\n  http:\n    root: {root}\n");
+        load(&text).and_then(|config| config.check_files().map_err(|errors| errors.to_string()))
+    };
+    assert_eq!(check(&folder.0.display().to_string()), Ok(()));
+    assert_eq!(check("null"), Ok(()));
+    for (root, why) in [(none.display().to_string(), "there is no such folder"), (file, "it is no folder")] {
+        let error = check(&root).expect_err("an error");
+        assert!(
+            error.starts_with("live.yaml:3:") && error.contains("live.http.root") && error.contains(why),
+            "{error}"
+        );
+    }
+    assert!(check("[a, b]").is_err_and(|error| error.contains("the path of a folder, or null")));
+    for (text, root) in [("/srv/files", Some("/srv/files")), ("", None), ("null", None)] {
+        let variable = ("PINGORA_LIVE_HTTP_ROOT".to_owned(), text.to_owned());
+        let config = Config::from_yaml("live: { http: { root: ./x } }", "live.yaml", std::iter::once(variable)).unwrap();
+        assert_eq!(config.live.http.root.as_deref(), root.map(std::path::Path::new));
+    }
+}
+
+#[test]
+fn dvr() {
+    let config = load_file("config/dvr.yaml");
+    let dvr = &default_vhost(&config).dvr;
+    assert!(dvr.enabled && dvr.wait_keyframe);
+    assert_eq!(dvr.plan, DvrPlan::Segment);
+    assert_eq!(dvr.duration, Duration::from_secs(30));
+    assert_eq!(dvr.path.root().to_str(), Some("./objs/recordings"));
 }
 
 /// Every file under `config/` is loaded, also one that is added later.

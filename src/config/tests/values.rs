@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{default_vhost, good};
 use crate::config::{
-    Cert, Config, Live, LogFormat, LogLevel, OnBusy, OnMissing, StartTime, TimeJitter, Vhost,
+    Cert, Config, DvrPlan, Live, LogFormat, LogLevel, OnBusy, OnMissing, StartTime, TimeJitter, Vhost,
     print_config, server_keys,
 };
 
@@ -72,7 +72,7 @@ live:
     listen: 1940
     chunk_size: 4096
     tls: { listen: 1941, cert: /tls/rtmp.crt, key: /tls/rtmp.key }
-  http: { listen: [80], crossdomain: off, h2c: false }
+  http: { listen: [80], crossdomain: off, h2c: false, root: ./files }
   https:
     listen: ['0.0.0.0:443', '[::]:443']
     certs:
@@ -98,6 +98,7 @@ live:
       http_remux:
         enabled: off
         mounts: ['/[app]/[stream].flv', 'flv/[app]-[stream].flv']
+        fast_cache: 45s
         drop_if_not_match: off
         has_audio: off
         has_video: off
@@ -119,6 +120,13 @@ live:
         on_busy: kick
         republish_wait: 0
         kickoff_for_idle: 1h
+      dvr:
+        enabled: on
+        path: /data/[vhost]/[app]/[stream]/[2006][01][02]-[15][04][05].[999].flv
+        plan: segment
+        duration: 1m
+        wait_keyframe: off
+        time_jitter: zero
 ";
 
 #[test]
@@ -183,7 +191,10 @@ fn every_key_is_read() {
         ]
         .contains(&true)
     );
-    assert_eq!(remux.guess_wait, Duration::ZERO);
+    assert_eq!(
+        (remux.guess_wait, remux.fast_cache),
+        (Duration::ZERO, Duration::from_secs(45))
+    );
     let play = &vhost.play;
     assert_eq!(
         (play.gop_cache, play.gop_cache_max_frames, play.mix_correct),
@@ -209,6 +220,14 @@ fn every_key_is_read() {
         (OnBusy::Kick, Duration::ZERO)
     );
     assert_eq!(publish.kickoff_for_idle, Duration::from_secs(3600));
+    let dvr = &vhost.dvr;
+    assert_eq!((dvr.enabled, dvr.wait_keyframe), (true, false));
+    assert_eq!(
+        (dvr.plan, dvr.duration),
+        (DvrPlan::Segment, Duration::from_secs(60))
+    );
+    assert_eq!(dvr.time_jitter, TimeJitter::Zero);
+    assert_eq!(dvr.path.root().to_str(), Some("/data"));
     // No key was forgotten above: only what is off by default and has no other sense here is as it was.
     let shown = print_config(&config);
     for key in crate::config::keys() {

@@ -172,7 +172,10 @@ fn what_is_supported() {
     assert_eq!(said(&[video.clone(), audio(AAC_HEADER)]), "");
     // One track of several will do.
     assert_eq!(said(&[audio(OPUS_HEADER), audio(AAC_TRACK_1_HEADER)]), "");
-    assert_eq!(said(std::slice::from_ref(&video)), "the stream has no audio");
+    assert_eq!(
+        said(std::slice::from_ref(&video)),
+        "the stream has no audio"
+    );
     assert_eq!(
         said(&[audio(OPUS_HEADER)]),
         "the stream's audio is Opus, which has no place in ADTS"

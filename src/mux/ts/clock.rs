@@ -10,10 +10,11 @@
 pub const DELAY_MS: u64 = 500;
 
 /// The longest interval of clock references in stream time, in milliseconds. ISO/IEC 13818-1 §2.7.2 demands 100 ms, ETSI
-/// TS 101 154 §4.1.5.3 recommends 40 ms.
+/// TS 101 154 recommends 40 ms. In frames that come farther apart, references for the time between are made up: what counts is
+/// their values, because they say when each byte is due.
 pub const PCR_INTERVAL_MS: u64 = 40;
 
-/// The longest interval of PAT and PMT in stream time, in milliseconds: what ETSI TS 101 154 §4.1.7 demands, and the longest
+/// The longest interval of PAT and PMT in stream time, in milliseconds: what ETSI TS 101 154 demands, and the longest
 /// time that a player waits who starts to listen in the middle.
 pub const PSI_INTERVAL_MS: u64 = 100;
 

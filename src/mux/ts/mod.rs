@@ -4,7 +4,7 @@
 //!   parameter sets; AAC gets ADTS headers; Opus gets control headers. MP3, AC-3 and E-AC-3 pass through as
 //!   they are. One frame is one PES packet. Times are 90 kHz, modulo 2^33 ([`clock`]).
 //! - *Is added*: PAT and PMT at each keyframe of the first video track, and each 100 ms; clock references each 40 ms.
-//! - *Is dropped*: all script data; other codecs (AV1 too: the draft for it is not what players read); frames that came before
+//! - *Is dropped*: all script data; other codecs (AV1 too: FFmpeg does not read what its draft says); frames that came before
 //!   their sequence header; frames that are broken or too large for their framing. [`TsMux::dropped`] counts the coded ones.
 //!
 //! # Tracks

@@ -179,11 +179,11 @@ impl NalConfig {
             match kind {
                 Kind::Delimiter if empty => layout.delimited = true,
                 Kind::RandomAccess => layout.random_access = true,
-                Kind::Set(place) => own
-                    .iter_mut()
-                    .skip(place)
-                    .take(1)
-                    .for_each(|own| *own = true),
+                Kind::Set(place) => {
+                    if let Some(own) = own.get_mut(place) {
+                        *own = true;
+                    }
+                }
                 _ => {}
             }
             layout.size += start_code(kind, empty && layout.delimited).len() + nal.len();

@@ -27,8 +27,6 @@ const DISCONTINUITY: u8 = 0x80;
 const RANDOM_ACCESS: u8 = 0x40;
 const HAS_PCR: u8 = 0x10;
 
-/// PES_packet_length has 16 bits.
-const MAX_PES_LENGTH: usize = 0xffff;
 /// Bytes of a PES packet that its length does not count: start code, stream_id, length.
 const PES_UNCOUNTED: usize = 6;
 /// Bytes from flags to header length, which the length counts.
@@ -255,5 +253,3 @@ fn put_adaptation_field(out: &mut BytesMut, size: usize, flags: u8, pcr: Option<
     }
     out.put_bytes(0xff, size.saturating_sub(used));
 }
-
-const _: () = assert!(PES_UNCOUNTED + MAX_PES_LENGTH < usize::MAX);

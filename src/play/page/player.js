@@ -32,6 +32,8 @@
     liveBufferLatencyMaxLatency: 6,
     liveBufferLatencyMinRemain: 1,
   };
+  // A recording is all there: it is read as far ahead as the browser wants, and never chased.
+  const RECORDING_CONFIG = { isLive: false, autoCleanupSourceBuffer: true };
   const STATE_WORDS = {
     stopped: 'Stopped',
     connecting: 'Connecting…',
@@ -68,6 +70,8 @@
   let grewAt = 0;
   let lastEnd = 0;
   let userPaused = false;
+  const recordings = new Set();   // the addresses of the files that the server lists
+  let recorded = false;           // one of them is played
 
   const seconds = () => performance.now() / 1000;
 
@@ -126,7 +130,7 @@
 
   function showHelp(url) {
     // The demo's own name is taken, so the example publishes beside it.
-    const own = shared.stream === DEFAULT_STREAM ? resolve('live/livestream') : url;
+    const own = shared.stream === DEFAULT_STREAM || recorded ? resolve('live/livestream') : url;
     const { server, key } = publishAddress(own);
     $('publish').textContent = publishCommand(own);
     $('obs-server').textContent = server;
@@ -167,7 +171,7 @@
       const known = speeds.filter((s) => s > 0);
       stats.bitrateKbps = known.length ? Math.round(known.reduce((a, b) => a + b, 0) / known.length * 8.192) : null;
       stats.bufferS = ahead;
-      stats.latencyS = behind;
+      stats.latencyS = recorded ? null : behind;
       stats.decodedFrames = decoded;
       stats.droppedFrames = dropped;
       stats.width = video.videoWidth;
@@ -183,7 +187,7 @@
         video.currentTime = next + 0.05;
         movedAt = now;
       }
-      if (now - grewAt > SILENCE_S && !video.paused) {
+      if (now - grewAt > SILENCE_S && !video.paused && !recorded) {
         again('Nothing has come from the server for a while.');
         return;
       }
@@ -226,8 +230,11 @@
     lastEnd = lastTime = 0;
     openedAt = grewAt = movedAt = seconds();
     setState('connecting');
-    const type = /\.ts$/i.test(new URL(shared.url).pathname) ? 'mpegts' : 'flv';
-    const mine = mpegts.createPlayer({ type, isLive: true, cors: true, url: shared.url }, MPEGTS_CONFIG);
+    const { pathname } = new URL(shared.url);
+    const type = /\.ts$/i.test(pathname) ? 'mpegts' : 'flv';
+    const config = recorded ? RECORDING_CONFIG : MPEGTS_CONFIG;
+    const mine = recorded && /\.mp4$/i.test(pathname) ? native()
+      : mpegts.createPlayer({ type, isLive: !recorded, cors: true, url: shared.url }, config);
     player = mine;
     mine.on(mpegts.Events.ERROR, (kind, detail, info) => { if (player === mine) failed(kind, detail, info); });
     mine.on(mpegts.Events.LOADING_COMPLETE, () => { if (player === mine) playOut(mine); });
@@ -247,8 +254,24 @@
     start();
   }
 
+  // The browser plays it by itself; the same few calls as a player of mpegts.js.
+  function native() {
+    const broken = () => failed('MediaError', 'native', { msg: video.error ? video.error.message : '' });
+    return {
+      on() {},
+      attachMediaElement() { video.addEventListener('error', broken); },
+      load() { video.src = shared.url; },
+      destroy() {
+        video.removeEventListener('error', broken);
+        video.removeAttribute('src');
+        video.load();
+      },
+    };
+  }
+
   // The stream is over; what is buffered is still to be seen.
   function playOut(mine) {
+    if (recorded) return;
     const left = video.paused ? 0 : buffered().ahead;
     retryTimer = setTimeout(() => { if (player === mine) again('The stream has ended.'); }, left * 1000);
   }
@@ -295,7 +318,7 @@
   function failed(kind, detail, info) {
     const [message, retry] = explain(kind, detail, info);
     shared.errors.push({ kind, detail, code: info && info.code, msg: info && info.msg, message });
-    if (retry) {
+    if (retry && !recorded) {
       again(message);
     } else {
       close();
@@ -330,6 +353,7 @@
       return;
     }
     shared.stream = text.trim();
+    recorded = recordings.has(shared.url);
     $('stream').value = shared.stream;
     attempt = 0;
     say('');
@@ -365,13 +389,14 @@
   });
   video.addEventListener('play', () => {
     // After a pause, the viewer wants what is live now.
-    if (player && userPaused && video.buffered.length) {
+    if (player && userPaused && !recorded && video.buffered.length) {
       const end = video.buffered.end(video.buffered.length - 1);
       if (end - video.currentTime > 2) video.currentTime = end - 1;
     }
     userPaused = false;
     grewAt = movedAt = seconds();
   });
+  video.addEventListener('ended', () => { if (player && recorded) setState('stopped', 'The recording is over'); });
   video.addEventListener('volumechange', showMute);
   $('unmute').addEventListener('click', () => {
     video.muted = false;
@@ -389,6 +414,36 @@
     readOut();
   });
 
+  // ---- recordings ---------------------------------------------------------------------------------------
+
+  async function listRecordings() {
+    const answer = await fetch('player/files.json');
+    if (!answer.ok) return;
+    const { files, truncated } = await answer.json();
+    for (const { name, url, size, mtime } of files) {
+      recordings.add(resolve(url));
+      const button = document.createElement('button');
+      button.type = 'button';
+      button.className = 'quiet';
+      button.textContent = name;
+      button.addEventListener('click', () => choose(url, true));
+      const about = document.createElement('span');
+      about.textContent = `${(size / 1e6).toFixed(1)} MB, ${new Date(mtime * 1000).toLocaleString()}`;
+      const item = document.createElement('li');
+      item.append(button, about);
+      $('recording-list').append(item);
+    }
+    $('recordings').hidden = !files.length;
+    $('recordings-more').hidden = !truncated;
+  }
+
   setInterval(readOut, READ_OUT_MS);
-  choose(new URLSearchParams(location.search).get('stream') || DEFAULT_STREAM, false);
+  const listed = listRecordings().catch(() => {});   // a page without them plays as well
+  const asked = new URLSearchParams(location.search).get('stream');
+  if (asked) {
+    // It may be one of them.
+    listed.then(() => choose(asked, false));
+  } else {
+    choose(DEFAULT_STREAM, false);
+  }
 })();
