@@ -205,9 +205,17 @@ impl Log {
         }
     }
 
+    /// How far behind a player may be: `queue`, counted from where players start.
+    fn lag(&self) -> Duration {
+        if self.key.format.has_video() {
+            self.window.queue
+        } else {
+            self.window.queue.saturating_add(self.window.fast_cache)
+        }
+    }
+
     fn trim(&self, ring: &mut Ring, newest_ms: u64, budget: usize) {
-        let kept = self.window.queue.max(self.window.fast_cache);
-        let kept_ms = u64::try_from(kept.as_millis()).unwrap_or(u64::MAX);
+        let kept_ms = u64::try_from(self.lag().as_millis()).unwrap_or(u64::MAX);
         // The newest unit is always kept: a player that is at the edge must be able to read it.
         while ring.units.len() > 1 {
             let Some(front) = ring.units.front() else { break };
@@ -298,7 +306,7 @@ impl Log {
         let behind = Duration::from_millis(newest.dts_ms.saturating_sub(at.dts_ms));
         match start {
             // Never to an inter frame, and never back: with one long GOP the player stays where it is until the ring drops it.
-            Some(start) if behind > self.window.queue && start.seq > from => Place::Skip(start),
+            Some(start) if behind > self.lag() && start.seq > from => Place::Skip(start),
             _ => Place::Here,
         }
     }
@@ -410,6 +418,26 @@ mod tests {
         assert_eq!(log.join().unwrap().seq, 3);
         assert_eq!(seqs(&log, 3), [3, 4]);
         assert_eq!(log.read(5, 1, 1, &mut Vec::new()), Read::Edge);
+    }
+
+    #[test]
+    fn what_a_joiner_of_sound_is_given_is_not_taken_for_a_delay() {
+        let key = LogKey { format: Format::Aac, ..KEY };
+        let window = Window {
+            queue: Duration::from_secs(2),
+            gop_cache: true,
+            fast_cache: Duration::from_secs(5),
+        };
+        let log = Log::new(1, key, window);
+        for i in 0..100u64 {
+            put(&log, i * 100, true);
+        }
+        let start = log.join().unwrap();
+        assert_eq!(start.dts_ms, 4900);
+        assert!(matches!(log.place(start.seq), Place::Here));
+        // Seven seconds are kept; beyond, it skips.
+        assert!(matches!(log.place(29), Place::Here));
+        assert!(matches!(log.place(28), Place::Skip(unit) if unit.seq == 99));
     }
 
     #[test]

@@ -8,6 +8,7 @@
 
 pub mod amf;
 pub mod certs;
+pub mod elementary;
 pub mod feed;
 pub mod fixtures;
 pub mod flv;

@@ -41,8 +41,11 @@ impl Raw {
         if let Some(size) = receive_buffer {
             set_receive_buffer(&socket, size);
         }
-        socket.set_read_timeout(Some(Duration::from_secs(60))).expect("a timeout");
-        write!(socket, "GET {path} HTTP/1.1\r\nHost: {address}\r\n\r\n").expect("the request is sent");
+        socket
+            .set_read_timeout(Some(Duration::from_secs(60)))
+            .expect("a timeout");
+        write!(socket, "GET {path} HTTP/1.1\r\nHost: {address}\r\n\r\n")
+            .expect("the request is sent");
         let opened = Instant::now();
         let state = Arc::new(Mutex::new(State::default()));
         let theirs = Arc::clone(&state);
@@ -86,7 +89,12 @@ impl Raw {
     /// The bytes that had come by a time.
     pub fn until(&self, time: Instant) -> Vec<u8> {
         let state = lock(&self.state);
-        let end = state.pieces.iter().take_while(|(at, _)| *at <= time).last().map_or(0, |(_, end)| *end);
+        let end = state
+            .pieces
+            .iter()
+            .take_while(|(at, _)| *at <= time)
+            .last()
+            .map_or(0, |(_, end)| *end);
         state.bytes[..end].to_vec()
     }
 
@@ -97,7 +105,9 @@ impl Raw {
 
     #[track_caller]
     pub fn wait_status(&self, within: Duration) -> u16 {
-        wait_for("the head of the answer", within, || lock(&self.state).status)
+        wait_for("the head of the answer", within, || {
+            lock(&self.state).status
+        })
     }
 
     pub fn header(&self, name: &str) -> Option<String> {
@@ -108,7 +118,12 @@ impl Raw {
 
     /// Waits until what has come satisfies a condition, and gives all of it.
     #[track_caller]
-    pub fn wait(&self, what: &str, within: Duration, mut condition: impl FnMut(&[u8]) -> bool) -> Vec<u8> {
+    pub fn wait(
+        &self,
+        what: &str,
+        within: Duration,
+        mut condition: impl FnMut(&[u8]) -> bool,
+    ) -> Vec<u8> {
         let deadline = Instant::now() + within;
         let mut seen = 0;
         loop {
@@ -123,7 +138,10 @@ impl Raw {
             if let Some(end) = end {
                 panic!("the play ended ({end:?}, status {status:?}, {seen} bytes) before {what}");
             }
-            assert!(Instant::now() < deadline, "not within {within:?}: {what}; {seen} bytes have come");
+            assert!(
+                Instant::now() < deadline,
+                "not within {within:?}: {what}; {seen} bytes have come"
+            );
             std::thread::sleep(Duration::from_millis(50));
         }
     }

@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 
+use super::elementary::{self, Unit};
+
 pub const PACKET: usize = 188;
 
 /// Stream types of ISO/IEC 13818-1 table 2-34, and of ATSC A/52 for AC-3.
@@ -14,6 +16,12 @@ pub const AC3: u8 = 0x81;
 
 /// Timestamps have 33 bits.
 pub const CIRCLE: u64 = 1 << 33;
+
+/// In the units of timestamps.
+pub const SECOND: i64 = 90_000;
+
+/// The longest step of a track's time where nothing is missing.
+pub const STEP: i64 = SECOND / 4;
 
 /// One program map, where it differs from the one before.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -85,14 +93,17 @@ impl Ts {
             let mut random_access = false;
             if has_field {
                 let length = usize::from(packet[4]);
-                if length > 183 || (has_payload && length > 182) || (!has_payload && length != 183) {
+                if length > 183 || (has_payload && length > 182) || (!has_payload && length != 183)
+                {
                     return Err(fault("an adaptation field of a wrong length"));
                 }
                 body = 5 + length;
                 if length > 0 {
                     random_access = packet[5] & 0x40 != 0;
                     if packet[5] & 0x10 != 0 {
-                        let base = packet[6..10].iter().fold(0u64, |all, byte| all << 8 | u64::from(*byte));
+                        let base = packet[6..10]
+                            .iter()
+                            .fold(0u64, |all, byte| all << 8 | u64::from(*byte));
                         ts.clock.push((at, base << 1 | u64::from(packet[10] >> 7)));
                     }
                 }
@@ -101,7 +112,9 @@ impl Ts {
             let counter = packet[3] & 0x0f;
             let pid = pids.entry(number).or_default();
             // 2.4.3.3: counts packets with payload.
-            let expected = pid.counter.map(|last| if has_payload { (last + 1) & 0x0f } else { last });
+            let expected = pid
+                .counter
+                .map(|last| if has_payload { (last + 1) & 0x0f } else { last });
             let continuous = expected.is_none_or(|expected| expected == counter);
             pid.counter = Some(counter);
             if !continuous {
@@ -123,7 +136,8 @@ impl Ts {
                 } else {
                     let map = read_map(section, at).ok_or_else(|| fault("a broken PMT"))?;
                     let same = ts.maps.last().is_some_and(|last| {
-                        (last.version, last.clock_pid, &last.streams) == (map.version, map.clock_pid, &map.streams)
+                        (last.version, last.clock_pid, &last.streams)
+                            == (map.version, map.clock_pid, &map.streams)
                     });
                     if !same {
                         ts.maps.push(map);
@@ -150,7 +164,9 @@ impl Ts {
     pub fn pid_of(&self, stream_type: u8) -> u16 {
         let map = self.maps.last().expect("a map");
         let found = map.streams.iter().find(|(kind, _)| *kind == stream_type);
-        found.unwrap_or_else(|| panic!("no stream of type {stream_type:#x} in {map:?}")).1
+        found
+            .unwrap_or_else(|| panic!("no stream of type {stream_type:#x} in {map:?}"))
+            .1
     }
 
     /// The PES packets of a PID.
@@ -162,7 +178,10 @@ impl Ts {
 /// The section at the beginning of a payload, without its CRC, when it is whole and right (2.4.4).
 fn section(payload: &[u8]) -> Option<&[u8]> {
     let section = payload.get(1 + usize::from(*payload.first()?)..)?;
-    let length = usize::from(u16::from_be_bytes([section.get(1)? & 0x0f, *section.get(2)?]));
+    let length = usize::from(u16::from_be_bytes([
+        section.get(1)? & 0x0f,
+        *section.get(2)?,
+    ]));
     let whole = section.get(..3 + length)?;
     // Annex A: over the section with its CRC, the remainder is 0.
     let mut remainder = u32::MAX;
@@ -185,7 +204,12 @@ fn read_map(section: &[u8], at: usize) -> Option<Map> {
         return None;
     }
     let end = section.len() - 4;
-    let word = |at: usize| Some(u16::from_be_bytes([*section.get(at)?, *section.get(at + 1)?]));
+    let word = |at: usize| {
+        Some(u16::from_be_bytes([
+            *section.get(at)?,
+            *section.get(at + 1)?,
+        ]))
+    };
     let mut next = 12 + usize::from(word(10)? & 0x0fff);
     let mut streams = Vec::new();
     while next < end {
@@ -207,7 +231,10 @@ fn read_pes(at: usize, pid: u16, random_access: bool, bytes: &[u8]) -> Result<Pe
     }
     let length = usize::from(u16::from_be_bytes([head[4], head[5]]));
     if length != 0 && length + 6 != bytes.len() {
-        return Err(format!("it says {length} bytes and has {}", bytes.len() - 6));
+        return Err(format!(
+            "it says {length} bytes and has {}",
+            bytes.len() - 6
+        ));
     }
     let fields = bytes.get(9..9 + usize::from(head[8])).ok_or("no fields")?;
     let time = |at: usize, which: u8| -> Result<u64, String> {
@@ -216,7 +243,11 @@ fn read_pes(at: usize, pid: u16, random_access: bool, bytes: &[u8]) -> Result<Pe
             return Err(format!("not a timestamp: {field:02x?}"));
         }
         let bits = |byte: u8, shift: u32| u64::from(byte) << shift;
-        Ok(bits(field[0] >> 1 & 7, 30) | bits(field[1], 22) | bits(field[2] >> 1, 15) | bits(field[3], 7) | bits(field[4] >> 1, 0))
+        Ok(bits(field[0] >> 1 & 7, 30)
+            | bits(field[1], 22)
+            | bits(field[2] >> 1, 15)
+            | bits(field[3], 7)
+            | bits(field[4] >> 1, 0))
     };
     let (pts, dts) = match head[7] >> 6 {
         2 => {
@@ -240,5 +271,144 @@ fn read_pes(at: usize, pid: u16, random_access: bool, bytes: &[u8]) -> Result<Pe
 pub fn distance(from: u64, to: u64) -> i64 {
     let ahead = to.wrapping_sub(from) % CIRCLE;
     let ahead = i64::try_from(ahead).expect("33 bits");
-    if ahead >= 1 << 32 { ahead - (1 << 33) } else { ahead }
+    if ahead >= 1 << 32 {
+        ahead - (1 << 33)
+    } else {
+        ahead
+    }
+}
+
+/// What holds in each part of a transport stream that one player was given, if no time is missing beyond `leap`.
+#[track_caller]
+pub fn check(bytes: &[u8], leap: i64) -> Ts {
+    let ts = Ts::read(bytes).unwrap_or_else(|fault| panic!("{fault}"));
+    assert_eq!(ts.gaps, [0usize; 0], "continuity counters");
+    check_times(&ts, leap);
+    let video = ts
+        .maps
+        .iter()
+        .flat_map(|map| &map.streams)
+        .find(|(kind, _)| matches!(*kind, H264 | HEVC));
+    if let Some((_, pid)) = video {
+        assert_eq!(ts.tables.first(), Some(&0), "begins with a PAT");
+        let first = ts.of(*pid)[0];
+        assert!(first.random_access, "the first picture is a keyframe");
+        for key in ts.of(*pid).into_iter().filter(|pes| pes.random_access) {
+            assert!(
+                ts.tables.contains(&(key.at - 2)),
+                "PAT and PMT right before the keyframe in packet {}",
+                key.at
+            );
+        }
+    }
+    ts
+}
+
+/// The PMT follows each PAT, and no time goes back or leaps.
+#[track_caller]
+pub fn check_times(ts: &Ts, leap: i64) {
+    let map_at = ts.maps.first().expect("a PMT").at;
+    let map_pid = ts.pids[map_at];
+    for table in ts.tables.iter().filter(|table| **table + 1 < ts.pids.len()) {
+        assert_eq!(
+            ts.pids[table + 1],
+            map_pid,
+            "what follows the PAT in packet {table}"
+        );
+    }
+    let mut pids: Vec<u16> = ts.pes.iter().map(|pes| pes.pid).collect();
+    pids.sort_unstable();
+    pids.dedup();
+    for pid in pids {
+        for pair in ts.of(pid).windows(2) {
+            let step = distance(pair[0].dts, pair[1].dts);
+            assert!(
+                0 < step && step <= leap,
+                "PID {pid:#x}: DTS {} then {}",
+                pair[0].dts,
+                pair[1].dts
+            );
+        }
+    }
+    for pes in &ts.pes {
+        assert!(
+            distance(pes.dts, pes.pts) >= 0,
+            "PTS {} before DTS {}",
+            pes.pts,
+            pes.dts
+        );
+        let clock = ts.clock.iter().rev().find(|(at, _)| *at <= pes.at);
+        if let Some((_, clock)) = clock {
+            let ahead = distance(*clock, pes.dts);
+            assert!(
+                (0..=2 * SECOND).contains(&ahead),
+                "DTS {} when the clock is at {clock}",
+                pes.dts
+            );
+        }
+    }
+    for pair in ts.clock.windows(2) {
+        let step = distance(pair[0].1, pair[1].1);
+        // Clock references each 40 ms, but where a publisher was away.
+        let most = if leap > STEP { leap } else { SECOND / 25 };
+        assert!(
+            0 < step && step <= most,
+            "the clock goes from {} to {}",
+            pair[0].1,
+            pair[1].1
+        );
+    }
+    if leap == STEP {
+        let times: Vec<u64> = ts
+            .tables
+            .iter()
+            .filter_map(|table| {
+                ts.clock
+                    .iter()
+                    .find(|(at, _)| at > table)
+                    .map(|(_, clock)| *clock)
+            })
+            .collect();
+        for pair in times.windows(2) {
+            let step = distance(pair[0], pair[1]);
+            assert!(
+                step <= SECOND / 10 + SECOND / 25,
+                "{} ms without tables",
+                step / 90
+            );
+        }
+    }
+}
+
+/// Whether the tracks with the most packets have that much, in seconds.
+pub fn lasts(bytes: &[u8], seconds: f64) -> bool {
+    let Ok(ts) = Ts::read(&bytes[..bytes.len() - bytes.len() % PACKET]) else {
+        return true; // to be judged
+    };
+    let (first, last) = (ts.clock.first(), ts.clock.last());
+    first.zip(last).is_some_and(|((_, first), (_, last))| {
+        distance(*first, *last) as f64 >= seconds * SECOND as f64
+    })
+}
+
+#[track_caller]
+pub fn units_of(ts: &Ts, stream_type: u8) -> Vec<Unit> {
+    ts.of(ts.pid_of(stream_type))
+        .into_iter()
+        .map(|pes| unit_of_pes(stream_type, pes))
+        .collect()
+}
+
+#[track_caller]
+pub fn unit_of_pes(stream_type: u8, pes: &Pes) -> Unit {
+    match stream_type {
+        H264 | HEVC => elementary::slices(stream_type == HEVC, &pes.payload),
+        AAC => {
+            let mut frames = elementary::adts_frames(&pes.payload);
+            assert_eq!(frames.len(), 1, "one frame a PES packet");
+            frames.remove(0)
+        }
+        PRIVATE => elementary::opus_packet(&pes.payload),
+        _ => vec![pes.payload.clone()],
+    }
 }

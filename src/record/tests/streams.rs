@@ -494,3 +494,39 @@ fn frames_that_were_lost_leave_a_gap() {
     assert_eq!(keys, [0, 5, 15], "{}", file.shape());
     assert_eq!(rig.counters.snapshot().recording_errors, 1);
 }
+
+/// A recording whose disk hangs: the publisher goes on at once, and the recording at a keyframe when it can.
+#[test]
+fn a_disk_that_hangs_holds_up_nobody() {
+    let rig = Rig::new(|v| {
+        v.play.queue_length = Duration::from_secs(1);
+        v.dvr.plan = DvrPlan::Segment;
+        v.dvr.duration = Duration::from_secs(1);
+        v.publish.republish_wait = Duration::ZERO;
+    });
+    let p = rig.publish();
+    rig.headers(&p);
+    // The recording's thread tells of its first file, and waits for this.
+    let hang = rig.closed.lock();
+    rig.pictures(&p, 0..26, 25);
+    wait("the first file is closed", || {
+        rig.counters.snapshot().recordings == 1
+    });
+    let begin = Instant::now();
+    rig.pictures(&p, 26..1000, 25);
+    assert!(begin.elapsed() < Duration::from_secs(2));
+    assert!(
+        p.stream().bytes() < 1 << 20,
+        "the window bounds what is kept"
+    );
+    drop(hang);
+    drop(p);
+    let files = rig.files();
+    assert_eq!(rig.counters.snapshot().recording_errors, 1, "told once");
+    let last = &files.last().unwrap().1;
+    assert_eq!(last.tags.last().unwrap().body[..], audio(999u32 as u8)[..]);
+    for (_, file) in &files {
+        file.check_index();
+        assert!(file.shape().starts_with("V0 A0 K0"), "{}", file.shape());
+    }
+}
