@@ -100,6 +100,16 @@ impl Player {
         self.next
     }
 
+    /// Whether its machine went away without a word.
+    pub(super) fn vanished(&self) -> bool {
+        self.transport.vanished()
+    }
+
+    /// Bytes that its machine has acknowledged, where that is known.
+    pub(super) fn acked(&self) -> Option<u64> {
+        self.transport.acked()
+    }
+
     /// Bytes written so far: what tells progress from a stall.
     pub(super) fn written(&self) -> u64 {
         self.account.bytes

@@ -237,8 +237,7 @@ impl Live {
 
     /// Bounds what the kernel holds for a player.
     pub(super) fn tune(&self, io: &Stream) {
-        let limits = &self.config().limits;
-        if let Err(error) = socket::tune(io, limits.send_buffer, limits.player_stall) {
+        if let Err(error) = socket::tune(io, self.config().limits.send_buffer) {
             debug!(%error, "socket options of a player");
         }
     }

@@ -11,15 +11,18 @@ use socket2::{SockRef, TcpKeepalive};
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(5);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(2);
 const KEEPALIVE_PROBES: u32 = 2;
+/// And one to whom data is on its way, after this.
+const SILENCE: Duration = Duration::from_secs(8);
 
 /// Bounds the send queue of a player's connection to about `send_buffer` bytes of kernel memory (the kernel doubles what it is asked for, to
-/// account for its own structures, and caps it at `net.core.wmem_max`), and lets unanswered data or probes end it after `stall`.
+/// account for its own structures, and caps it at `net.core.wmem_max`), and lets unanswered probes end a quiet one.
 ///
-/// Half a minute of a quiet stream would otherwise hide in the queue of a player that does not read.
-pub(super) fn tune(io: &Stream, send_buffer: u64, stall: Duration) -> io::Result<()> {
+/// Half a minute of a quiet stream would otherwise hide in the queue of a player that does not read. The kernel's own limit for
+/// unanswered data (`TCP_USER_TIMEOUT`) is not used: it is wrong about players with small windows. Seen on Linux 6.18, it runs on
+/// while the window opens by less than what is queued as one piece (up to 64 KB). What it should say, [`acked`] and [`vanished`] do.
+pub(super) fn tune(io: &Stream, send_buffer: u64) -> io::Result<()> {
     with_socket(io, |socket| {
         bound_queue(socket, send_buffer)?;
-        socket.set_tcp_user_timeout(Some(stall))?;
         socket.set_tcp_keepalive(
             &TcpKeepalive::new()
                 .with_time(KEEPALIVE_IDLE)
@@ -29,8 +32,20 @@ pub(super) fn tune(io: &Stream, send_buffer: u64, stall: Duration) -> io::Result
     })
 }
 
-/// Bounds the send queue alone, for who watches by himself what the client takes. The kernel's own clock is wrong about clients with small
-/// windows: seen on Linux 6.18, it runs on while the window opens by less than what is queued as one piece (up to 64 KB).
+/// Bytes that the peer has acknowledged: what tells a slow reader, for whose next piece there is no room yet, from one that
+/// takes nothing.
+pub(super) fn acked(io: &Stream) -> Option<u64> {
+    Some(io.get_socket_digest()?.tcp_info()?.tcpi_bytes_acked)
+}
+
+/// Whether data is on its way to a peer that has answered nothing for [`SILENCE`]. One that reads slowly, or not at all, does answer.
+pub(super) fn vanished(io: &Stream) -> bool {
+    io.get_socket_digest().and_then(|digest| digest.tcp_info()).is_some_and(|info| {
+        info.tcpi_unacked > 0 && Duration::from_millis(info.tcpi_last_ack_recv.into()) >= SILENCE
+    })
+}
+
+/// Bounds the send queue alone, for who watches by himself what the client takes.
 pub(super) fn bound(io: &Stream, send_buffer: u64) -> io::Result<()> {
     with_socket(io, |socket| bound_queue(socket, send_buffer))
 }

@@ -13,6 +13,7 @@ use tokio::sync::oneshot;
 
 use crate::hub::Framed;
 
+use super::socket;
 use super::talk::{Said, Talk};
 
 /// What a player sends is read this much at a time.
@@ -144,6 +145,22 @@ impl Transport {
                 Poll::Ready(_) => Look::Left(io::ErrorKind::ConnectionReset.into()),
                 Poll::Pending => Look::Said(Said::Nothing),
             },
+        }
+    }
+
+    /// Whether the player's machine went away without a word, with data on its way to it.
+    pub(super) fn vanished(&self) -> bool {
+        match self {
+            Self::Socket { io, .. } => socket::vanished(io),
+            Self::Http2 { .. } => false,
+        }
+    }
+
+    /// Bytes that the player's machine has acknowledged, where that is known.
+    pub(super) fn acked(&self) -> Option<u64> {
+        match self {
+            Self::Socket { io, .. } => socket::acked(io),
+            Self::Http2 { .. } => None,
         }
     }
 

@@ -29,7 +29,7 @@ const WRITES_PER_TURN: usize = 128;
 const BATCH_UNITS: usize = 16;
 /// And about that many bytes.
 const BATCH_BYTES: usize = 1024 * 1024;
-/// How often silent players are looked at: they must be noticed within 10 s of leaving, and a look is a poll without a system call.
+/// How often silent players are looked at: they must be noticed within 10 s of leaving, and a look is one cheap system call.
 const SWEEP: Duration = Duration::from_secs(2);
 /// How long the end of a body may take to be written.
 const FINISH: Duration = Duration::from_secs(5);
@@ -250,7 +250,12 @@ impl Worker {
         for (id, group) in &mut self.groups {
             let mut index = 0;
             while let Some(seated) = group.players.get_mut(index) {
-                match poll_now(|cx| seated.player.poll_look(cx)) {
+                let looked = if seated.player.vanished() {
+                    Turn::Gone(io::ErrorKind::TimedOut.into())
+                } else {
+                    poll_now(|cx| seated.player.poll_look(cx))
+                };
+                match looked {
                     Turn::Edge | Turn::Ended(_) => index += 1,
                     Turn::Blocked => slow_lane(group.players.swap_remove(index)),
                     Turn::Gone(error) => gone(group.players.swap_remove(index), &error),
@@ -290,6 +295,7 @@ fn slow_lane(mut seated: Seated) {
     pingora_runtime::current_handle().spawn(async move {
         let mut units = Vec::new();
         let stall = seated.worker.stall;
+        let mut acked = seated.player.acked();
         loop {
             let before = seated.player.written();
             let turn = timeout(
@@ -312,7 +318,14 @@ fn slow_lane(mut seated: Seated) {
                 Ok(Turn::Edge) => return arrive(seated),
                 Ok(Turn::Ended(reason)) => return finish(seated, reason),
                 Ok(Turn::Gone(error)) => return gone(seated, &error),
-                Err(_) => return end(seated, PlayEnd::Stalled),
+                Err(_) => {
+                    // A slow reader frees less of the queue in that time than the kernel wakes anyone for.
+                    let now = seated.player.acked();
+                    if now <= acked {
+                        return end(seated, PlayEnd::Stalled);
+                    }
+                    acked = now;
+                }
             }
         }
     });
@@ -332,7 +345,6 @@ fn finish(mut seated: Seated, reason: EndReason) {
 fn gone(seated: Seated, error: &io::Error) {
     debug!(%error, "a player's socket ended");
     let reason = match error.kind() {
-        // The kernel's own clock for a peer that acknowledges nothing runs for as long as ours, and may be first.
         io::ErrorKind::TimedOut => PlayEnd::Stalled,
         _ => PlayEnd::ClientLeft,
     };

@@ -38,6 +38,8 @@ const CLOCK: Duration = Duration::from_millis(500);
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long the last words to a peer may take.
 const GOODBYE: Duration = Duration::from_secs(1);
+/// What a peer still sends while it is told goodbye is read this much at a time, in bytes, and thrown away.
+const DISCARD_BYTES: usize = 16 * 1024;
 
 /// RTMP publishers into a hub. Host it with [`pingora::services::listening::Service`].
 pub struct RtmpApp {
@@ -93,6 +95,8 @@ struct Connection {
     /// A play asked for, until it is answered.
     wanted: Option<Play>,
     peer: Option<SocketAddr>,
+    /// Nothing can be told to the peer any more.
+    write_failed: bool,
     /// Its place among the connections; a player takes it along.
     admission: Option<Admission>,
 }
@@ -157,6 +161,7 @@ impl Connection {
             publishing: None,
             wanted: None,
             peer,
+            write_failed: false,
             admission: Some(admission),
         }
     }
@@ -175,8 +180,7 @@ impl Connection {
             Err(end) => end,
         };
         // The session may hold a last word to the peer: an _error, an onStatus.
-        let _ = timeout(GOODBYE, self.flush()).await;
-        let _ = timeout(GOODBYE, self.io.shutdown()).await;
+        let _ = timeout(GOODBYE, self.say_goodbye()).await;
         if matches!(end, End::Protocol(_) | End::Media(_)) {
             self.live.counters().count(Count::ProtocolError);
         }
@@ -223,10 +227,34 @@ impl Connection {
     }
 
     async fn flush_in_time(&mut self) -> Result<(), End> {
+        if self.write_failed {
+            // Whatever the session wants to say, nobody hears it.
+            while self.session.poll_output().is_some() {}
+            return Ok(());
+        }
         match timeout(WRITE_TIMEOUT, self.flush()).await {
-            Ok(flushed) => Ok(flushed?),
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => {
+                // A publisher that sent all it had and closed may leave its last media in our socket's buffer, behind which an
+                // acknowledgement fails: read on to the end.
+                debug!(%error, "the peer reads no more");
+                self.write_failed = true;
+                Ok(())
+            }
             Err(_) => Err(End::WriteTimeout),
         }
+    }
+
+    /// Sends the last words and closes our side, then reads what the peer still sends: closing with unread input resets the
+    /// connection, and the peer would lose the last words.
+    async fn say_goodbye(&mut self) -> std::io::Result<()> {
+        self.flush().await?;
+        self.io.shutdown().await?;
+        let mut rest = BytesMut::with_capacity(DISCARD_BYTES);
+        while self.io.read_buf(&mut rest).await? > 0 {
+            rest.clear();
+        }
+        Ok(())
     }
 
     async fn flush(&mut self) -> std::io::Result<()> {

@@ -71,7 +71,7 @@ fn enhanced_codecs_are_given_as_they_came() {
 fn rtmpdump_plays() {
     let server = Server::start(SHORT);
     let fixture = fixtures::h264_aac();
-    let _feed = Feed::start(&server, "live", "x", Plan::of(&fixture).for_ms(30_000));
+    let _feed = Feed::start(&server, "live", "x", Plan::of(&fixture).for_ms(8_000));
     server.wait_stream("/live/x.flv");
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("out.flv");
