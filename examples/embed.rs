@@ -36,7 +36,11 @@ impl ProxyHttp for Proxy {
 
 fn main() {
     let mut arguments = std::env::args().skip(1);
-    let mut next = |what: &str| arguments.next().unwrap_or_else(|| panic!("the {what} address is missing"));
+    let mut next = |what: &str| {
+        arguments
+            .next()
+            .unwrap_or_else(|| panic!("the {what} address is missing"))
+    };
     let (http, rtmp, upstream) = (next("HTTP"), next("RTMP"), next("upstream"));
     let upstream = upstream.parse().expect("the upstream is address:port");
 

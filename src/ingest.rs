@@ -99,7 +99,11 @@ impl Ingest {
         let publisher = match claim() {
             Ok(publisher) => publisher,
             Err(refused) => {
-                info!(app = wanted.app, stream = wanted.stream, "publish refused: {refused}");
+                info!(
+                    app = wanted.app,
+                    stream = wanted.stream,
+                    "publish refused: {refused}"
+                );
                 live.counters().count(Count::PublishRefused);
                 return Err(refused);
             }
@@ -124,7 +128,12 @@ impl Ingest {
     }
 
     /// Takes one tag body.
-    pub(crate) fn push(&mut self, kind: FrameKind, timestamp: u32, payload: Bytes) -> Result<(), PushError> {
+    pub(crate) fn push(
+        &mut self,
+        kind: FrameKind,
+        timestamp: u32,
+        payload: Bytes,
+    ) -> Result<(), PushError> {
         let Some(publisher) = &self.publisher else {
             return Ok(());
         };
@@ -157,7 +166,9 @@ impl Ingest {
             None if now.saturating_duration_since(self.since) >= firstpkt_timeout => {
                 Err(Ended::FirstPacket(firstpkt_timeout))
             }
-            Some(last) if now.saturating_duration_since(last) >= normal_timeout => Err(Ended::Silent(normal_timeout)),
+            Some(last) if now.saturating_duration_since(last) >= normal_timeout => {
+                Err(Ended::Silent(normal_timeout))
+            }
             _ => Ok(()),
         }
     }

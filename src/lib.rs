@@ -67,5 +67,5 @@ pub mod tls;
 mod vhost;
 
 pub use play::{Handled, HttpConnections, Live, LiveProxy};
-pub use rtmp::listener::RtmpApp;
 pub use record::{EndOfRecording, Recorded};
+pub use rtmp::listener::RtmpApp;

@@ -108,7 +108,10 @@ fn announce(listening: &[Listening]) {
     for Listening { protocol, address } in listening {
         println!("listening {protocol} {address}");
     }
-    let page = listening.iter().find(|l| l.protocol == "http").or_else(|| listening.iter().find(|l| l.protocol == "https"));
+    let page = listening
+        .iter()
+        .find(|l| l.protocol == "http")
+        .or_else(|| listening.iter().find(|l| l.protocol == "https"));
     if let Some(Listening { protocol, address }) = page {
         let mut address = *address;
         if address.ip().is_unspecified() {
@@ -120,8 +123,13 @@ fn announce(listening: &[Listening]) {
 
 fn start_log(log: &config::Log) {
     // pingora tells of every client that goes away in the middle of a handshake: that is for debugging.
-    let filter = EnvFilter::new(format!("warn,pingora=error,pingora_core=off,pingora_proxy=off,pingora_live={}", log.level.as_str()));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let filter = EnvFilter::new(format!(
+        "warn,pingora=error,pingora_core=off,pingora_proxy=off,pingora_live={}",
+        log.level.as_str()
+    ));
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
     match log.format {
         LogFormat::Text => builder.with_ansi(false).init(),
         LogFormat::Json => builder.json().init(),

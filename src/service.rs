@@ -91,9 +91,12 @@ pub struct Assembled {
 /// [`StartError`]; nothing is left bound then.
 pub fn assemble(config: &Config, opt: Opt) -> Result<Assembled, StartError> {
     let live_config = &config.live;
-    let mut conf = ServerConf::from_yaml(&config.server_yaml()).map_err(|e| StartError::Server(e.to_string()))?;
+    let mut conf = ServerConf::from_yaml(&config.server_yaml())
+        .map_err(|e| StartError::Server(e.to_string()))?;
     conf.merge_with_opt(&opt);
-    let grace = conf.grace_period_seconds.map_or(DEFAULT_GRACE, Duration::from_secs);
+    let grace = conf
+        .grace_period_seconds
+        .map_or(DEFAULT_GRACE, Duration::from_secs);
     let upgrade = opt.upgrade;
     let mut server = Server::new_with_opt_and_conf(opt, conf);
     let live = Live::new(live_config.clone());
@@ -185,7 +188,8 @@ fn h2_options(limits: &config::Limits) -> H2Options {
 
 fn tls_settings(store: &Arc<CertStore>, alpn: Option<ALPN>) -> Result<TlsSettings, StartError> {
     // The paths are not read: the resolver replaces them.
-    let mut settings = TlsSettings::intermediate("", "").map_err(|e| StartError::Server(e.to_string()))?;
+    let mut settings =
+        TlsSettings::intermediate("", "").map_err(|e| StartError::Server(e.to_string()))?;
     settings.set_cert_resolver(Arc::clone(store) as Arc<_>);
     if let Some(alpn) = alpn {
         settings.set_alpn(alpn);
@@ -193,7 +197,12 @@ fn tls_settings(store: &Arc<CertStore>, alpn: Option<ALPN>) -> Result<TlsSetting
     Ok(settings)
 }
 
-fn listener(key: String, address: SocketAddr, live: &config::Live, read_buffer: usize) -> ListenerConfig {
+fn listener(
+    key: String,
+    address: SocketAddr,
+    live: &config::Live,
+    read_buffer: usize,
+) -> ListenerConfig {
     let mut options = TcpSocketOptions::default();
     // Applied only if pingora binds the address itself, after an upgrade that did not hand it over.
     options.ipv6_only = live.ipv6_only(address).then_some(true);
@@ -213,14 +222,21 @@ struct Binder<'a> {
 
 impl Binder<'_> {
     /// Returns the name under which pingora finds the socket.
-    fn bind(&mut self, protocol: &'static str, address: SocketAddr, sockets: &mut Sockets) -> Result<String, StartError> {
+    fn bind(
+        &mut self,
+        protocol: &'static str,
+        address: SocketAddr,
+        sockets: &mut Sockets,
+    ) -> Result<String, StartError> {
         let bound = if self.upgrade {
             address
         } else {
-            let socket = listen(address, self.config.ipv6_only(address)).map_err(|source| StartError::Bind {
-                protocol,
-                address,
-                source,
+            let socket = listen(address, self.config.ipv6_only(address)).map_err(|source| {
+                StartError::Bind {
+                    protocol,
+                    address,
+                    source,
+                }
             })?;
             let bound = socket.local_addr().unwrap_or(address);
             sockets.0.push((bound.to_string(), socket));
@@ -235,7 +251,11 @@ impl Binder<'_> {
 }
 
 fn listen(address: SocketAddr, ipv6_only: bool) -> std::io::Result<TcpListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(SocketProtocol::TCP))?;
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::STREAM,
+        Some(SocketProtocol::TCP),
+    )?;
     socket.set_reuse_address(true)?;
     if address.is_ipv6() {
         socket.set_only_v6(ipv6_only)?;
@@ -268,7 +288,12 @@ impl<A> WithSockets<A> {
 
 #[async_trait]
 impl<A: ServerApp + Send + Sync + 'static> PingoraService for WithSockets<A> {
-    async fn start_service(&mut self, fds: Option<ListenFds>, shutdown: ShutdownWatch, listeners_per_fd: usize) {
+    async fn start_service(
+        &mut self,
+        fds: Option<ListenFds>,
+        shutdown: ShutdownWatch,
+        listeners_per_fd: usize,
+    ) {
         if let Some(fds) = &fds {
             let mut fds = fds.lock();
             for (key, socket) in self.sockets.lock().0.drain(..) {
@@ -305,7 +330,8 @@ impl ShutdownSignalWatch for Signals {
     async fn recv(&self) -> ShutdownSignal {
         // pingora calls this when it serves: after it forked, which no thread survives.
         self.live.mend_recordings();
-        let install = |kind| signal(kind).map_err(|error| error!(%error, "cannot watch for a signal"));
+        let install =
+            |kind| signal(kind).map_err(|error| error!(%error, "cannot watch for a signal"));
         let (Ok(mut quit), Ok(mut term), Ok(mut int), Ok(mut hup)) = (
             install(SignalKind::quit()),
             install(SignalKind::terminate()),

@@ -141,7 +141,9 @@ fn read_all(sources: &[CertSource]) -> Result<Loaded, CertError> {
     for source in sources {
         let key = Arc::new(read(source)?);
         for name in &source.names {
-            by_name.entry(name.to_ascii_lowercase()).or_insert_with(|| Arc::clone(&key));
+            by_name
+                .entry(name.to_ascii_lowercase())
+                .or_insert_with(|| Arc::clone(&key));
         }
         default.get_or_insert(key);
     }
@@ -157,11 +159,16 @@ fn read(source: &CertSource) -> Result<CertifiedKey, CertError> {
         what,
         reason,
     };
-    let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(&read_file(&source.cert)?)
-        .collect::<Result<_, _>>()
-        .map_err(|e| content(&source.cert, "certificate", e.to_string()))?;
+    let chain: Vec<CertificateDer<'static>> =
+        CertificateDer::pem_slice_iter(&read_file(&source.cert)?)
+            .collect::<Result<_, _>>()
+            .map_err(|e| content(&source.cert, "certificate", e.to_string()))?;
     if chain.is_empty() {
-        return Err(content(&source.cert, "certificate", "there is none".to_owned()));
+        return Err(content(
+            &source.cert,
+            "certificate",
+            "there is none".to_owned(),
+        ));
     }
     let key = PrivateKeyDer::from_pem_slice(&read_file(&source.key)?)
         .map_err(|e| content(&source.key, "private key", e.to_string()))?;

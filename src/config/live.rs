@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use super::DEFAULT_VHOST;
 use super::kinds::{
-    FilePath, FolderPath, HostNames, Int, Listen, Mounts, Recordings, Size, Switch, Time, one_of, words,
+    FilePath, FolderPath, HostNames, Int, Listen, Mounts, Recordings, Size, Switch, Time, one_of,
+    words,
 };
 use super::mount::{Extension, Mount};
 use super::recording_path::RecordingPath;

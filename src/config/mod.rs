@@ -50,8 +50,8 @@ use self::schema::{Context, Origins};
 
 pub use self::error::{ConfigError, ConfigErrors, Origin, Problem};
 pub use self::live::{
-    Cert, Dvr, DvrPlan, Http, HttpRemux, Https, Limits, Live, Log, LogFormat, LogLevel, OnBusy, OnMissing, Play,
-    Publish, Rtmp, RtmpTls, StartTime, TimeJitter, Vhost,
+    Cert, Dvr, DvrPlan, Http, HttpRemux, Https, Limits, Live, Log, LogFormat, LogLevel, OnBusy,
+    OnMissing, Play, Publish, Rtmp, RtmpTls, StartTime, TimeJitter, Vhost,
 };
 pub(crate) use self::mount::decode as decode_name;
 pub use self::mount::{BadPath, Extension, Mount, MountError, MountMatch};

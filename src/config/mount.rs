@@ -58,7 +58,12 @@ pub enum Extension {
 
 impl Extension {
     /// All of them.
-    pub const ALL: [Extension; 4] = [Extension::Flv, Extension::Ts, Extension::Aac, Extension::Mp3];
+    pub const ALL: [Extension; 4] = [
+        Extension::Flv,
+        Extension::Ts,
+        Extension::Aac,
+        Extension::Mp3,
+    ];
 
     /// The ending of a path, with the dot.
     pub fn suffix(self) -> &'static str {

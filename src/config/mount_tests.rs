@@ -224,8 +224,14 @@ fn templates_that_are_refused() {
             "[vhost]/[app]/[stream].m3u8",
             ".m3u8 is not served by this version; mounts end in .flv, .ts, .aac or .mp3",
         ),
-        ("[vhost]/[app]/[stream]", "a mount ends in .flv, .ts, .aac or .mp3"),
-        ("[vhost]/[app]/[stream].flv/", "a mount ends in .flv, .ts, .aac or .mp3"),
+        (
+            "[vhost]/[app]/[stream]",
+            "a mount ends in .flv, .ts, .aac or .mp3",
+        ),
+        (
+            "[vhost]/[app]/[stream].flv/",
+            "a mount ends in .flv, .ts, .aac or .mp3",
+        ),
         ("", "a mount ends in .flv, .ts, .aac or .mp3"),
         (
             "/live/cam.flv",

@@ -59,7 +59,8 @@ pub(super) fn check(live: &Live, origins: &Origins) -> Vec<ConfigError> {
         if dvr.enabled && dvr.plan == DvrPlan::Segment && !dvr.path.tells_seconds_apart() {
             report.conflict(
                 &format!("live.vhosts.{name}.dvr.path"),
-                "has to tell the files of plan: segment apart: it needs [timestamp] or [05]".to_owned(),
+                "has to tell the files of plan: segment apart: it needs [timestamp] or [05]"
+                    .to_owned(),
             );
         }
     }

@@ -41,7 +41,10 @@ impl Demo {
         let Ok(key) = StreamKey::new(&vhost, APP, STREAM) else {
             return Ok(());
         };
-        let publisher = self.live.hub().publish(key, &settings, std::time::Instant::now())?;
+        let publisher = self
+            .live
+            .hub()
+            .publish(key, &settings, std::time::Instant::now())?;
         let start = Instant::now();
         for round in 0u32.. {
             // Wraps after 49 days, as a broadcaster's clock does; the timeline goes on.
@@ -53,18 +56,22 @@ impl Demo {
                     _ => FrameKind::Metadata,
                 };
                 let header = kind == FrameKind::Metadata
-                    || Frame::parse(kind, 0, tag.body.clone()).is_ok_and(|frame| frame.sequence_header);
+                    || Frame::parse(kind, 0, tag.body.clone())
+                        .is_ok_and(|frame| frame.sequence_header);
                 if header && round > 0 {
                     continue;
                 }
-                let due = Duration::from_millis(u64::from(round) * u64::from(CLIP_MS) + u64::from(tag.timestamp_ms));
+                let due = Duration::from_millis(
+                    u64::from(round) * u64::from(CLIP_MS) + u64::from(tag.timestamp_ms),
+                );
                 sleep_until(start + due).await;
                 let (kind, body) = match kind {
                     FrameKind::Metadata => metadata::classify(&tag.body),
                     kind => (kind, tag.body.clone()),
                 };
                 let timestamp = offset.wrapping_add(tag.timestamp_ms);
-                if let Err(error) = publisher.push(kind, timestamp, body, std::time::Instant::now()) {
+                if let Err(error) = publisher.push(kind, timestamp, body, std::time::Instant::now())
+                {
                     info!("the demo stream ended: {error}");
                     return Ok(());
                 }

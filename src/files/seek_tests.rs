@@ -78,8 +78,10 @@ fn media(built: &mut Built) {
     }
 }
 
-/// `index`: makes its lists of the places that the keyframes have in the end.
-fn recording(index: Option<&dyn Fn(&[(u64, u32)]) -> Vec<(f64, f64)>>) -> Built {
+/// Makes the index's lists of the places and times that the keyframes have in the end.
+type MakeIndex<'a> = &'a dyn Fn(&[(u64, u32)]) -> Vec<(f64, f64)>;
+
+fn recording(index: Option<MakeIndex<'_>>) -> Built {
     let with = |entries: Vec<(f64, f64)>| {
         let (times, places): (Vec<Value>, Vec<Value>) = entries
             .iter()

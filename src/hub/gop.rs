@@ -62,7 +62,14 @@ pub(super) struct GopCache {
 
 impl GopCache {
     /// Takes the next frame of the stream. `starts_gop`: a keyframe of the primary video track.
-    pub(super) fn push(&mut self, frame: &Frame, tracks: &Tracks, starts_gop: bool, max_frames: usize, max_bytes: usize) {
+    pub(super) fn push(
+        &mut self,
+        frame: &Frame,
+        tracks: &Tracks,
+        starts_gop: bool,
+        max_frames: usize,
+        max_bytes: usize,
+    ) {
         if starts_gop {
             self.clear();
             self.tracks = tracks.clone();

@@ -151,7 +151,10 @@ mod tests {
             ("live", "a\\b"),
             ("live", &"x".repeat(MAX_NAME_BYTES + 1)),
         ] {
-            assert!(StreamKey::new("v", app, stream).is_err(), "{app:?} {stream:?}");
+            assert!(
+                StreamKey::new("v", app, stream).is_err(),
+                "{app:?} {stream:?}"
+            );
         }
     }
 }

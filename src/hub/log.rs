@@ -218,10 +218,13 @@ impl Log {
         let kept_ms = u64::try_from(self.lag().as_millis()).unwrap_or(u64::MAX);
         // The newest unit is always kept: a player that is at the edge must be able to read it.
         while ring.units.len() > 1 {
-            let Some(front) = ring.units.front() else { break };
+            let Some(front) = ring.units.front() else {
+                break;
+            };
             let over = ring.bytes > budget;
             // What joiners start from is kept however old it is; without a GOP cache nobody starts in the past.
-            let needed = self.window.gop_cache && ring.newest_start.is_some_and(|start| front.seq >= start);
+            let needed =
+                self.window.gop_cache && ring.newest_start.is_some_and(|start| front.seq >= start);
             let old = newest_ms.saturating_sub(front.dts_ms) > kept_ms;
             if !(over || (old && !needed)) {
                 break;
@@ -251,7 +254,13 @@ impl Log {
     }
 
     /// Units from `from` on, at most `max_units` of them and about `max_bytes`.
-    pub fn read(&self, from: u64, max_units: usize, max_bytes: usize, out: &mut Vec<Arc<Unit>>) -> Read {
+    pub fn read(
+        &self,
+        from: u64,
+        max_units: usize,
+        max_bytes: usize,
+        out: &mut Vec<Arc<Unit>>,
+    ) -> Read {
         let ring = self.ring.lock();
         let first = ring.next - ring.units.len() as u64;
         if from < first {
@@ -281,7 +290,11 @@ impl Log {
         if !self.window.fast_cache.is_zero() && !self.key.format.has_video() {
             let back = u64::try_from(self.window.fast_cache.as_millis()).unwrap_or(u64::MAX);
             let from = ring.units.back()?.dts_ms.saturating_sub(back);
-            return ring.units.iter().find(|u| u.prelude.is_some() && u.dts_ms >= from).cloned();
+            return ring
+                .units
+                .iter()
+                .find(|u| u.prelude.is_some() && u.dts_ms >= from)
+                .cloned();
         }
         self.newest_start(&ring)
     }
@@ -422,7 +435,10 @@ mod tests {
 
     #[test]
     fn what_a_joiner_of_sound_is_given_is_not_taken_for_a_delay() {
-        let key = LogKey { format: Format::Aac, ..KEY };
+        let key = LogKey {
+            format: Format::Aac,
+            ..KEY
+        };
         let window = Window {
             queue: Duration::from_secs(2),
             gop_cache: true,
@@ -450,7 +466,11 @@ mod tests {
         assert_eq!(seqs(&log, 50).len(), 50);
         assert_eq!(log.read(49, 1, 1, &mut Vec::new()), Read::Lost);
         put(&log, 10_000, true);
-        assert_eq!(seqs(&log, 90).len(), 11, "now the queue wins: 10 units and the new one");
+        assert_eq!(
+            seqs(&log, 90).len(),
+            11,
+            "now the queue wins: 10 units and the new one"
+        );
         assert_eq!(log.read(89, 1, 1, &mut Vec::new()), Read::Lost);
     }
 

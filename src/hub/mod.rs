@@ -24,8 +24,8 @@ mod writer;
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, OnceLock};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -167,24 +167,40 @@ impl Hub {
     ///
     /// # Errors
     /// [`PublishError`]: busy, too many streams, or shutting down.
-    pub fn publish(&self, key: StreamKey, settings: &Arc<Vhost>, now: Instant) -> Result<Publisher, PublishError> {
+    pub fn publish(
+        &self,
+        key: StreamKey,
+        settings: &Arc<Vhost>,
+        now: Instant,
+    ) -> Result<Publisher, PublishError> {
         let mut registry = self.inner.registry.lock();
         if registry.shutdown {
             return Err(PublishError::Shutdown);
         }
-        let claimed = registry.streams.values().filter(|e| e.control.is_some()).count();
+        let claimed = registry
+            .streams
+            .values()
+            .filter(|e| e.control.is_some())
+            .count();
         let limit = self.inner.limits.streams;
         let id = self.inner.next_publisher.fetch_add(1, Ordering::Relaxed);
         let control = Arc::new(Control::default());
         let entry = match registry.streams.get_mut(&key) {
             Some(entry) => entry,
             None => registry.streams.entry(key.clone()).or_insert(Entry {
-                stream: Arc::new(Stream::new(key.clone(), Arc::clone(settings), &self.inner.limits, now)),
+                stream: Arc::new(Stream::new(
+                    key.clone(),
+                    Arc::clone(settings),
+                    &self.inner.limits,
+                    now,
+                )),
                 control: None,
             }),
         };
         match &entry.control {
-            Some(_) if settings.publish.on_busy == OnBusy::Reject => return Err(PublishError::Busy { key }),
+            Some(_) if settings.publish.on_busy == OnBusy::Reject => {
+                return Err(PublishError::Busy { key });
+            }
             Some(old) => old.end(EndReason::Kicked),
             None if limit > 0 && claimed >= limit => {
                 // One that somebody reads ends by itself.
@@ -217,7 +233,10 @@ impl Hub {
     /// Whether somebody publishes the stream, ready or not.
     pub fn is_published(&self, key: &StreamKey) -> bool {
         let registry = self.inner.registry.lock();
-        registry.streams.get(key).is_some_and(|entry| entry.control.is_some())
+        registry
+            .streams
+            .get(key)
+            .is_some_and(|entry| entry.control.is_some())
     }
 
     /// Waits until the stream is ready, without a bound of its own: the caller has the timer. `None` when the hub shuts down.
@@ -241,29 +260,35 @@ impl Hub {
     /// All streams, in no order.
     pub fn streams(&self) -> Vec<Arc<Stream>> {
         let registry = self.inner.registry.lock();
-        registry.streams.values().map(|e| Arc::clone(&e.stream)).collect()
+        registry
+            .streams
+            .values()
+            .map(|e| Arc::clone(&e.stream))
+            .collect()
     }
 
     /// Lets time pass: expires `republish_wait`, `guess_wait`, `kickoff_for_idle` and logs without players.
     pub fn tick(&self, now: Instant) {
         let mut registry = self.inner.registry.lock();
-        registry.streams.retain(|key, entry| match entry.stream.tick(now) {
-            Tick::Nothing => true,
-            Tick::BecameReady => {
-                self.inner.waiters.notify(key);
-                true
-            }
-            Tick::Idle => {
-                if let Some(control) = &entry.control {
-                    control.end(EndReason::Idle);
+        registry
+            .streams
+            .retain(|key, entry| match entry.stream.tick(now) {
+                Tick::Nothing => true,
+                Tick::BecameReady => {
+                    self.inner.waiters.notify(key);
+                    true
                 }
-                true
-            }
-            Tick::Expired => {
-                entry.stream.end(EndReason::PublisherLeft);
-                false
-            }
-        });
+                Tick::Idle => {
+                    if let Some(control) = &entry.control {
+                        control.end(EndReason::Idle);
+                    }
+                    true
+                }
+                Tick::Expired => {
+                    entry.stream.end(EndReason::PublisherLeft);
+                    false
+                }
+            });
     }
 
     /// Ends every stream and refuses new ones. Players finish their responses; publishers find their claim ended.
@@ -289,13 +314,23 @@ impl Hub {
     }
 
     /// Called by a claim's end.
-    fn release(&self, key: &StreamKey, control: &Arc<Control>, publisher: u64, now: Instant) -> Counters {
+    fn release(
+        &self,
+        key: &StreamKey,
+        control: &Arc<Control>,
+        publisher: u64,
+        now: Instant,
+    ) -> Counters {
         let mut registry = self.inner.registry.lock();
         let Some(entry) = registry.streams.get_mut(key) else {
             return Counters::default();
         };
         let counters = entry.stream.leave(publisher, now);
-        if entry.control.as_ref().is_some_and(|c| Arc::ptr_eq(c, control)) {
+        if entry
+            .control
+            .as_ref()
+            .is_some_and(|c| Arc::ptr_eq(c, control))
+        {
             entry.control = None;
             if entry.stream.settings().publish.republish_wait.is_zero() {
                 entry.stream.end(EndReason::PublisherLeft);

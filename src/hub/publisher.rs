@@ -56,7 +56,13 @@ impl Publisher {
     ///
     /// # Errors
     /// [`PushError::Ended`] when the claim is gone, [`PushError::Malformed`] when the body breaks its format.
-    pub fn push(&self, kind: FrameKind, timestamp: u32, payload: Bytes, now: Instant) -> Result<(), PushError> {
+    pub fn push(
+        &self,
+        kind: FrameKind,
+        timestamp: u32,
+        payload: Bytes,
+        now: Instant,
+    ) -> Result<(), PushError> {
         if let Some(reason) = self.ended() {
             return Err(PushError::Ended(reason));
         }

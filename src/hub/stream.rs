@@ -97,7 +97,12 @@ pub enum PushError {
 }
 
 impl Stream {
-    pub(super) fn new(key: StreamKey, settings: Arc<Vhost>, limits: &HubLimits, now: Instant) -> Self {
+    pub(super) fn new(
+        key: StreamKey,
+        settings: Arc<Vhost>,
+        limits: &HubLimits,
+        now: Instant,
+    ) -> Self {
         let timeline = Timeline::new(match settings.play.time_jitter {
             config::TimeJitter::Full => TimeJitter::Full,
             config::TimeJitter::Zero => TimeJitter::Zero,
@@ -155,7 +160,9 @@ impl Stream {
     /// Bytes kept: the GOP and the logs.
     pub fn bytes(&self) -> usize {
         let ingest = self.ingest.lock();
-        ingest.gop.bytes() + ingest.audio.bytes() + ingest.logs.iter().map(|w| w.log().bytes()).sum::<usize>()
+        ingest.gop.bytes()
+            + ingest.audio.bytes()
+            + ingest.logs.iter().map(|w| w.log().bytes()).sum::<usize>()
     }
 
     /// Logs in use or lingering.
@@ -169,7 +176,11 @@ impl Stream {
         let described: Vec<String> = ingest
             .tracks
             .headers()
-            .filter_map(|header| CodecInfo::of_frame(header).ok().map(|info| info.to_string()))
+            .filter_map(|header| {
+                CodecInfo::of_frame(header)
+                    .ok()
+                    .map(|info| info.to_string())
+            })
             .collect();
         if described.is_empty() {
             let name = |seen, name| if seen { name } else { "" };
@@ -281,7 +292,9 @@ impl Stream {
     fn deliver(&self, ingest: &mut Ingest, frame: Frame) {
         let mut starts_gop = false;
         if frame.kind == FrameKind::Video && !frame.sequence_header {
-            let primary = ingest.primary_video.map_or(frame.track, |p| p.min(frame.track));
+            let primary = ingest
+                .primary_video
+                .map_or(frame.track, |p| p.min(frame.track));
             ingest.primary_video = Some(primary);
             starts_gop = frame.keyframe && frame.track == primary;
             if starts_gop {
@@ -319,7 +332,9 @@ impl Stream {
                 .gop
                 .push(&frame, &ingest.tracks, starts_gop, max_frames, budget);
         }
-        ingest.audio.push(&frame, self.settings.http_remux.fast_cache, budget);
+        ingest
+            .audio
+            .push(&frame, self.settings.http_remux.fast_cache, budget);
         for writer in &mut ingest.logs {
             writer.write(&frame, &ingest.tracks, changed, budget);
         }
@@ -509,7 +524,9 @@ impl Stream {
     pub(super) fn tick(&self, now: Instant) -> Tick {
         let mut ingest = self.ingest.lock();
         let ingest = &mut *ingest;
-        ingest.logs.retain(|writer| writer.log().idle_for(now) < LOG_LINGER);
+        ingest
+            .logs
+            .retain(|writer| writer.log().idle_for(now) < LOG_LINGER);
         let publish = &self.settings.publish;
         if ingest.publisher.is_none() {
             let gone = now.saturating_duration_since(ingest.since) >= publish.republish_wait;

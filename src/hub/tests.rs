@@ -35,7 +35,9 @@ impl Rig {
     }
 
     fn publish(&self) -> Publisher {
-        self.hub.publish(key("s"), &self.settings, self.now).unwrap()
+        self.hub
+            .publish(key("s"), &self.settings, self.now)
+            .unwrap()
     }
 
     fn pass(&mut self, time: Duration) {
@@ -56,11 +58,21 @@ impl Rig {
     }
 
     fn key(&self, p: &Publisher, at: u32) {
-        self.push(p, FrameKind::Video, at, &[0x17, 1, 0, 0, 0, 0, 0, 0, 1, 0x65]);
+        self.push(
+            p,
+            FrameKind::Video,
+            at,
+            &[0x17, 1, 0, 0, 0, 0, 0, 0, 1, 0x65],
+        );
     }
 
     fn inter(&self, p: &Publisher, at: u32) {
-        self.push(p, FrameKind::Video, at, &[0x27, 1, 0, 0, 0, 0, 0, 0, 1, 0x41]);
+        self.push(
+            p,
+            FrameKind::Video,
+            at,
+            &[0x27, 1, 0, 0, 0, 0, 0, 0, 1, 0x41],
+        );
     }
 
     fn audio(&self, p: &Publisher, at: u32) {
@@ -68,7 +80,8 @@ impl Rig {
     }
 
     fn push(&self, p: &Publisher, kind: FrameKind, at: u32, body: &[u8]) {
-        p.push(kind, at, Bytes::copy_from_slice(body), self.now).unwrap();
+        p.push(kind, at, Bytes::copy_from_slice(body), self.now)
+            .unwrap();
     }
 }
 
@@ -164,7 +177,14 @@ fn audio_only_starts_at_once() {
     rig.pass(Duration::from_millis(600));
     let stream = rig.stream().unwrap();
     let seat = stream.open(Format::Flv, 0).unwrap();
-    assert_eq!(seat.log().key(), LogKey { format: Format::Flv, audio: true, video: false });
+    assert_eq!(
+        seat.log().key(),
+        LogKey {
+            format: Format::Flv,
+            audio: true,
+            video: false
+        }
+    );
     rig.audio(&p, 23);
     rig.audio(&p, 46);
     assert_eq!(shape(&read(seat.log())), "meta ahdr a46");
@@ -183,7 +203,11 @@ fn a_track_that_comes_late_is_there_for_those_who_join_later() {
     rig.audio(&p, 41);
     rig.inter(&p, 80);
     let late = rig.stream().unwrap().open(Format::Flv, 0).unwrap();
-    assert_eq!(shape(&read(early.log())), "meta vhdr K40 i80", "no tag of a track that the header denied");
+    assert_eq!(
+        shape(&read(early.log())),
+        "meta vhdr K40 i80",
+        "no tag of a track that the header denied"
+    );
     assert_eq!(shape(&read(late.log())), "meta vhdr ahdr K40 a41 i80");
 }
 
@@ -214,7 +238,10 @@ fn the_same_publisher_again_in_time_goes_on_without_a_jump_back() {
     let edge = seat.log().next_seq();
     drop(p);
     rig.pass(Duration::from_secs(3));
-    assert!(rig.stream().is_none(), "nobody joins a stream without a publisher");
+    assert!(
+        rig.stream().is_none(),
+        "nobody joins a stream without a publisher"
+    );
     let p = rig.publish();
     rig.video_headers(&p, 0);
     rig.audio_headers(&p, 0);
@@ -222,7 +249,10 @@ fn the_same_publisher_again_in_time_goes_on_without_a_jump_back() {
     rig.key(&p, 40);
     rig.inter(&p, 80);
     let mut units = Vec::new();
-    assert_eq!(seat.log().read(edge, 100, usize::MAX, &mut units), Read::Units);
+    assert_eq!(
+        seat.log().read(edge, 100, usize::MAX, &mut units),
+        Read::Units
+    );
     let mut reader = FlvReader::new();
     reader.feed(b"FLV\x01\x05\0\0\0\x09\0\0\0\0");
     for unit in &units {
@@ -233,7 +263,10 @@ fn the_same_publisher_again_in_time_goes_on_without_a_jump_back() {
         tags.push(tag);
     }
     let shape = shape(&tags);
-    assert!(!shape.contains("hdr"), "the headers did not change: {shape}");
+    assert!(
+        !shape.contains("hdr"),
+        "the headers did not change: {shape}"
+    );
     assert!(shape.starts_with('K'), "from a keyframe: {shape}");
     let times: Vec<u32> = tags.iter().map(|t| t.timestamp_ms).collect();
     assert!(times.first().unwrap() > &40, "time goes on: {times:?}");
@@ -256,8 +289,14 @@ fn changed_headers_come_in_band_before_the_keyframe() {
     let mut units = Vec::new();
     seat.log().read(edge, 100, usize::MAX, &mut units);
     let bytes: Vec<u8> = units.iter().flat_map(|u| u.data.body().to_vec()).collect();
-    let header = bytes.windows(4).position(|w| w == [1, 66, 0, 30]).expect("the new header");
-    let keyframe = bytes.windows(2).position(|w| w == [1, 0x65]).expect("the keyframe");
+    let header = bytes
+        .windows(4)
+        .position(|w| w == [1, 66, 0, 30])
+        .expect("the new header");
+    let keyframe = bytes
+        .windows(2)
+        .position(|w| w == [1, 0x65])
+        .expect("the keyframe");
     assert!(header < keyframe);
     assert_ne!(units.last().unwrap().headers_version, 0);
 }
@@ -296,11 +335,23 @@ fn busy_is_rejected_or_kicked() {
     rig.audio(&first, 0);
     let second = rig.publish();
     assert_eq!(first.ended(), Some(EndReason::Kicked));
-    let late = first.push(FrameKind::Audio, 1, Bytes::from_static(&[0xaf, 1, 0]), rig.now);
+    let late = first.push(
+        FrameKind::Audio,
+        1,
+        Bytes::from_static(&[0xaf, 1, 0]),
+        rig.now,
+    );
     assert!(matches!(late, Err(PushError::Ended(EndReason::Kicked))));
-    assert_eq!(first.finish().audio_frames, 1, "what it sent is still known");
+    assert_eq!(
+        first.finish().audio_frames,
+        1,
+        "what it sent is still known"
+    );
     rig.audio(&second, 0);
-    assert!(second.stream().is_published(), "the old claim's end does not release the new one");
+    assert!(
+        second.stream().is_published(),
+        "the old claim's end does not release the new one"
+    );
 }
 
 #[test]
@@ -357,7 +408,10 @@ fn memory_is_bounded_when_keyframes_never_come_again() {
     let mut vhost = Vhost::default();
     vhost.play.gop_cache_max_frames = 0;
     let memory = 1 << 20;
-    let hub = Hub::new(HubLimits { stream_memory: memory, ..LIMITS });
+    let hub = Hub::new(HubLimits {
+        stream_memory: memory,
+        ..LIMITS
+    });
     let now = Instant::now();
     let p = hub.publish(key("s"), &Arc::new(vhost), now).unwrap();
     let push = |kind, at, body: Vec<u8>| p.push(kind, at, body.into(), now).unwrap();
@@ -369,9 +423,16 @@ fn memory_is_bounded_when_keyframes_never_come_again() {
     frame.resize(10_000, 7);
     for i in 1..1000u32 {
         push(FrameKind::Video, i, frame.clone());
-        assert!(p.stream().bytes() <= memory, "{} bytes after {i} frames", p.stream().bytes());
+        assert!(
+            p.stream().bytes() <= memory,
+            "{} bytes after {i} frames",
+            p.stream().bytes()
+        );
     }
-    assert!(seat.log().join().is_none(), "half a GOP is no place to start");
+    assert!(
+        seat.log().join().is_none(),
+        "half a GOP is no place to start"
+    );
     push(FrameKind::Video, 2000, vec![0x17, 1, 0, 0, 0, 9]);
     assert!(seat.log().join().is_some());
 }
@@ -409,8 +470,16 @@ fn merging_cuts_units_by_time_and_before_keyframes() {
     }
     let mut units = Vec::new();
     seat.log().read(0, 1000, usize::MAX, &mut units);
-    assert!((5..=8).contains(&units.len()), "{} units for 2 s", units.len());
-    let starts: Vec<u64> = units.iter().filter(|u| u.prelude.is_some()).map(|u| u.dts_ms).collect();
+    assert!(
+        (5..=8).contains(&units.len()),
+        "{} units for 2 s",
+        units.len()
+    );
+    let starts: Vec<u64> = units
+        .iter()
+        .filter(|u| u.prelude.is_some())
+        .map(|u| u.dts_ms)
+        .collect();
     assert_eq!(starts, [0, 1000]);
 }
 
@@ -441,7 +510,10 @@ fn a_unit_is_a_video_frame_with_the_audio_before_it() {
 
 #[test]
 fn limits_of_streams_and_players() {
-    let hub = Hub::new(HubLimits { streams: 1, ..LIMITS });
+    let hub = Hub::new(HubLimits {
+        streams: 1,
+        ..LIMITS
+    });
     let settings = Arc::new(Vhost::default());
     let now = Instant::now();
     let p = hub.publish(key("a"), &settings, now).unwrap();
@@ -449,9 +521,16 @@ fn limits_of_streams_and_players() {
         hub.publish(key("b"), &settings, now).err(),
         Some(PublishError::TooManyStreams { max: 1 })
     );
-    assert_eq!(hub.streams().len(), 1, "a refused publish leaves nothing behind");
+    assert_eq!(
+        hub.streams().len(),
+        1,
+        "a refused publish leaves nothing behind"
+    );
     let _seat = p.stream().open(Format::Flv, 1).unwrap();
-    assert_eq!(p.stream().open(Format::Flv, 1).err(), Some(SeatError::Full { max: 1 }));
+    assert_eq!(
+        p.stream().open(Format::Flv, 1).err(),
+        Some(SeatError::Full { max: 1 })
+    );
 }
 
 #[test]

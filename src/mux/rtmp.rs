@@ -40,7 +40,15 @@ impl RtmpMux {
             FrameKind::Metadata | FrameKind::Data => (CSID_DATA, message::DATA_AMF0),
         };
         // The wire has 32 bits: every 49.7 days the timestamps begin again at 0, which RTMP 1.0 §5.3.1.1 provides for.
-        encode_absolute(self.chunk_size, csid, type_id, STREAM_ID, dts_ms as u32, body, out);
+        encode_absolute(
+            self.chunk_size,
+            csid,
+            type_id,
+            STREAM_ID,
+            dts_ms as u32,
+            body,
+            out,
+        );
     }
 
     fn metadata(&self, metadata: &Metadata, out: &mut BytesMut) {
@@ -102,19 +110,32 @@ mod tests {
     fn a_joiner_reads_headers_and_frames_from_any_message_on() {
         let mut mux = RtmpMux { chunk_size: 128 };
         let mut tracks = Tracks::new();
-        tracks.update(&frame(FrameKind::Video, 0, vec![0x17, 0, 0, 0, 0, 1, 100, 0, 31]));
+        tracks.update(&frame(
+            FrameKind::Video,
+            0,
+            vec![0x17, 0, 0, 0, 0, 1, 100, 0, 31],
+        ));
         tracks.update(&frame(FrameKind::Audio, 0, vec![0xaf, 0, 0x12, 0x10]));
         let mut early = BytesMut::new();
-        mux.write(&frame(FrameKind::Video, 0, vec![0x17, 1, 0, 0, 0, 9]), &mut early);
+        mux.write(
+            &frame(FrameKind::Video, 0, vec![0x17, 1, 0, 0, 0, 9]),
+            &mut early,
+        );
         let mut out = BytesMut::new();
         mux.start(&tracks, 40, &mut out);
         let mut body = vec![0x27, 1, 0, 0, 0];
         body.resize(1000, 5);
         mux.write(&frame(FrameKind::Video, 40, body.clone()), &mut out);
-        mux.write(&frame(FrameKind::Audio, 0x1_0000_0001, vec![0xaf, 1, 2]), &mut out);
+        mux.write(
+            &frame(FrameKind::Audio, 0x1_0000_0001, vec![0xaf, 1, 2]),
+            &mut out,
+        );
         let messages = read(128, out);
         let shape: Vec<(u8, u32, u32)> = messages.iter().map(|m| (m.0, m.1, m.2)).collect();
-        assert_eq!(shape, [(18, 1, 0), (9, 1, 40), (8, 1, 40), (9, 1, 40), (8, 1, 1)]);
+        assert_eq!(
+            shape,
+            [(18, 1, 0), (9, 1, 40), (8, 1, 40), (9, 1, 40), (8, 1, 1)]
+        );
         assert_eq!(messages[3].3, body);
     }
 

@@ -45,7 +45,11 @@ struct Entry {
 }
 
 impl Deadlines {
-    fn enter(&self, digest: Arc<SocketDigest>, deadline: Instant) -> (Entry, watch::Receiver<Option<Instant>>) {
+    fn enter(
+        &self,
+        digest: Arc<SocketDigest>,
+        deadline: Instant,
+    ) -> (Entry, watch::Receiver<Option<Instant>>) {
         let (clock, watching) = watch::channel(Some(deadline));
         self.clocks.lock().insert(address(&digest), clock);
         let entry = Entry {
@@ -149,11 +153,17 @@ impl<A: HttpServerApp + Send + Sync + 'static> HttpConnections<A> {
 
 #[async_trait]
 impl<A: HttpServerApp + Send + Sync + 'static> ServerApp for HttpConnections<A> {
-    async fn process_new(self: &Arc<Self>, stream: Stream, shutdown: &ShutdownWatch) -> Option<Stream> {
+    async fn process_new(
+        self: &Arc<Self>,
+        stream: Stream,
+        shutdown: &ShutdownWatch,
+    ) -> Option<Stream> {
         let Some(digest) = stream.get_socket_digest() else {
             return self.serve(stream, shutdown).await;
         };
-        let (_entry, clock) = self.deadlines.enter(Arc::clone(&digest), Instant::now() + REQUEST_HEADER);
+        let (_entry, clock) = self
+            .deadlines
+            .enter(Arc::clone(&digest), Instant::now() + REQUEST_HEADER);
         tokio::select! {
             biased;
             done = self.serve(stream, shutdown) => done,

@@ -18,15 +18,21 @@ const EXPOSED: &str = "Accept-Ranges, Content-Length, Content-Range, Date, ETag,
 /// What a page may ask with.
 const METHODS: &str = "GET, HEAD, OPTIONS, POST, PUT";
 
-const PRIVATE_NETWORK_ASKED: HeaderName = HeaderName::from_static("access-control-request-private-network");
-const PRIVATE_NETWORK_ALLOWED: HeaderName = HeaderName::from_static("access-control-allow-private-network");
+const PRIVATE_NETWORK_ASKED: HeaderName =
+    HeaderName::from_static("access-control-request-private-network");
+const PRIVATE_NETWORK_ALLOWED: HeaderName =
+    HeaderName::from_static("access-control-allow-private-network");
 
 /// What the `Server` header says.
 pub const SERVER: &str = concat!("pingora-live/", env!("CARGO_PKG_VERSION"));
 
 /// The header of a response that carries a stream. Without Content-Length: chunked on HTTP/1.1, delimited by the close on HTTP/1.0, DATA
 /// frames on HTTP/2.
-pub(super) fn stream_header(session: &Session, format: Format, crossdomain: bool) -> Result<ResponseHeader> {
+pub(super) fn stream_header(
+    session: &Session,
+    format: Format,
+    crossdomain: bool,
+) -> Result<ResponseHeader> {
     let mut resp = ResponseHeader::build(StatusCode::OK, Some(8))?;
     let version = session.req_header().version;
     resp.insert_header(header::CONTENT_TYPE, format.content_type())?;
@@ -81,7 +87,14 @@ pub(super) async fn text(
     }
     let body = Bytes::from(format!("{line}\n"));
     resp.insert_header(header::CACHE_CONTROL, "no-store")?;
-    content(session, resp, crossdomain, "text/plain; charset=utf-8", body).await
+    content(
+        session,
+        resp,
+        crossdomain,
+        "text/plain; charset=utf-8",
+        body,
+    )
+    .await
 }
 
 /// An answer with a body that is all there.
@@ -96,7 +109,9 @@ pub(super) async fn content(
     resp.insert_header(header::CONTENT_LENGTH, body.len())?;
     dress(session, &mut resp, crossdomain)?;
     let head = session.req_header().method == Method::HEAD;
-    session.write_response_header(Box::new(resp), head || body.is_empty()).await?;
+    session
+        .write_response_header(Box::new(resp), head || body.is_empty())
+        .await?;
     if head {
         session.write_response_body(None, true).await
     } else {
@@ -113,10 +128,15 @@ pub(super) async fn preflight(session: &mut Session, crossdomain: bool) -> Resul
         resp.insert_header(header::ACCESS_CONTROL_ALLOW_METHODS, METHODS)?;
         resp.insert_header(header::ACCESS_CONTROL_MAX_AGE, PREFLIGHT_MAX_AGE)?;
         match asked.get(header::ACCESS_CONTROL_REQUEST_HEADERS) {
-            Some(names) => resp.insert_header(header::ACCESS_CONTROL_ALLOW_HEADERS, names.clone())?,
+            Some(names) => {
+                resp.insert_header(header::ACCESS_CONTROL_ALLOW_HEADERS, names.clone())?
+            }
             None => resp.insert_header(header::ACCESS_CONTROL_ALLOW_HEADERS, "*")?,
         }
-        if asked.get(PRIVATE_NETWORK_ASKED).is_some_and(|v| v == "true") {
+        if asked
+            .get(PRIVATE_NETWORK_ASKED)
+            .is_some_and(|v| v == "true")
+        {
             resp.insert_header(PRIVATE_NETWORK_ALLOWED, "true")?;
         }
     }

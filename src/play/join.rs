@@ -12,11 +12,11 @@ use crate::config::{OnMissing, StartTime, Vhost};
 use crate::hub::{Format, Seat, SeatError, Stream, StreamKey};
 use crate::observe::Count;
 
+use super::Live;
 use super::account::{Account, Peer, PlayEnd, millis};
 use super::limits::{self, Admission};
 use super::player::{Player, Rebase};
 use super::transport::Transport;
-use super::Live;
 
 /// Who wants to play what.
 pub(crate) struct Wish {
@@ -60,13 +60,21 @@ pub(crate) struct Joined {
 
 impl std::fmt::Debug for Joined {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Joined").field("stream", self.seat.stream().key()).finish_non_exhaustive()
+        f.debug_struct("Joined")
+            .field("stream", self.seat.stream().key())
+            .finish_non_exhaustive()
     }
 }
 
 impl Joined {
     pub(super) fn player(self, transport: Transport) -> Player {
-        Player::new(transport, self.seat, self.rebase, self.account, self.admission)
+        Player::new(
+            transport,
+            self.seat,
+            self.rebase,
+            self.account,
+            self.admission,
+        )
     }
 }
 
@@ -80,7 +88,9 @@ impl Live {
         left: impl Future<Output = ()>,
     ) -> Result<Joined, NoPlay> {
         let result = self.try_join(&wish, admission, left).await;
-        let Wish { key, peer, asked, .. } = wish;
+        let Wish {
+            key, peer, asked, ..
+        } = wish;
         let peer = Peer(peer);
         match &result {
             Ok(_) => self.counters().count(Count::Play),
@@ -108,7 +118,10 @@ impl Live {
             None => self.admit(wish.peer)?,
         };
         let stream = self.find_or_wait(&wish.key, &wish.settings, left).await?;
-        let seat = stream.open(wish.format, self.config().limits.players_per_stream as usize)?;
+        let seat = stream.open(
+            wish.format,
+            self.config().limits.players_per_stream as usize,
+        )?;
         let account = Account {
             counters: self.shared_counters(),
             client: self.next_client(),

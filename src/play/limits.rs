@@ -50,7 +50,9 @@ impl Connections {
     }
 
     pub(crate) fn admit(self: &Arc<Self>, peer: Option<SocketAddr>) -> Result<Admission, Refusal> {
-        let ip = peer.map(|p| p.ip().to_canonical()).filter(|_| self.max_per_ip > 0);
+        let ip = peer
+            .map(|p| p.ip().to_canonical())
+            .filter(|_| self.max_per_ip > 0);
         let mut counts = self.counts.lock();
         if self.max > 0 && counts.all >= self.max {
             return Err(Refusal::All(self.max));

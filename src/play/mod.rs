@@ -3,8 +3,8 @@
 //! [`Live`] is the door. A pingora proxy calls [`Live::handle`] in its `request_filter`; what is a stream's address, or names a file
 //! below `live.http.root` if that is set, is answered there, and everything else goes on as before. [`LiveProxy`] is a proxy that has nothing else but the player page.
 //!
-//! A request becomes a [`Player`](player): a socket, a position in the stream's log, and nothing else. It is given to one of a few
-//! [workers](worker), which write each unit to all their players.
+//! A request becomes a player: a socket, a position in the stream's log, and nothing else. It is given to one of a few workers, which
+//! write each unit to all their players.
 
 mod account;
 mod connection;
@@ -37,8 +37,8 @@ use pingora::proxy::Session;
 
 use crate::config;
 use crate::hub::{Hub, HubLimits};
-use crate::record::{Recorded, Recorder};
 use crate::observe::Counters;
+use crate::record::{Recorded, Recorder};
 use crate::vhost::Vhosts;
 
 use connection::Deadlines;
@@ -109,7 +109,10 @@ impl Live {
             inner: Arc::new(Inner {
                 vhosts: Vhosts::new(&config),
                 hub,
-                connections: Connections::new(limits.connections as usize, limits.connections_per_ip as usize),
+                connections: Connections::new(
+                    limits.connections as usize,
+                    limits.connections_per_ip as usize,
+                ),
                 next_client: AtomicU64::new(1),
                 deadlines: Deadlines::default(),
                 counters,
@@ -182,7 +185,10 @@ impl Live {
         self.inner.next_client.fetch_add(1, Ordering::Relaxed)
     }
 
-    pub(crate) fn admit(&self, peer: Option<std::net::SocketAddr>) -> Result<Admission, limits::Refusal> {
+    pub(crate) fn admit(
+        &self,
+        peer: Option<std::net::SocketAddr>,
+    ) -> Result<Admission, limits::Refusal> {
         self.inner.connections.admit(peer)
     }
 

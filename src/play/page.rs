@@ -63,6 +63,13 @@ pub(super) async fn serve(session: &mut Session, crossdomain: bool) -> Result<bo
     // The files change with the server's version only, but without names of their own: let browsers ask again soon.
     resp.insert_header(::http::header::CACHE_CONTROL, "max-age=60")?;
     resp.insert_header("X-Content-Type-Options", "nosniff")?;
-    http::content(session, resp, crossdomain, asset.content_type, Bytes::from_static(asset.body)).await?;
+    http::content(
+        session,
+        resp,
+        crossdomain,
+        asset.content_type,
+        Bytes::from_static(asset.body),
+    )
+    .await?;
     Ok(true)
 }

@@ -76,7 +76,13 @@ pub(super) enum Turn {
 }
 
 impl Player {
-    pub(super) fn new(transport: Transport, seat: Seat, rebase: Rebase, account: Account, admission: Admission) -> Self {
+    pub(super) fn new(
+        transport: Transport,
+        seat: Seat,
+        rebase: Rebase,
+        account: Account,
+        admission: Admission,
+    ) -> Self {
         Self {
             transport,
             seat,
@@ -139,7 +145,11 @@ impl Player {
     }
 
     /// Writes all that the log has for it, skipping when it has fallen behind too far.
-    pub(super) fn poll_catch_up(&mut self, cx: &mut Context<'_>, units: &mut Vec<Arc<Unit>>) -> Turn {
+    pub(super) fn poll_catch_up(
+        &mut self,
+        cx: &mut Context<'_>,
+        units: &mut Vec<Arc<Unit>>,
+    ) -> Turn {
         loop {
             match self.poll_drain(cx) {
                 Poll::Ready(Ok(())) => {}
@@ -148,7 +158,11 @@ impl Player {
             }
             self.locate();
             units.clear();
-            match self.seat.log().read(self.next, TURN_UNITS, TURN_BYTES, units) {
+            match self
+                .seat
+                .log()
+                .read(self.next, TURN_UNITS, TURN_BYTES, units)
+            {
                 // Dropped between locating and reading: locate again.
                 Read::Lost => {}
                 Read::Edge => return Turn::Edge,

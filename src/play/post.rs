@@ -67,7 +67,9 @@ impl Live {
             app = field::Empty,
             stream = field::Empty,
         );
-        self.publish_in_span(session, target, peer).instrument(span).await
+        self.publish_in_span(session, target, peer)
+            .instrument(span)
+            .await
     }
 
     async fn publish_in_span(
@@ -84,11 +86,19 @@ impl Live {
             Err(refusal) => {
                 info!("publish refused: {refusal}");
                 self.counters().count(Count::PublishRefused);
-                return answer::text(session, StatusCode::SERVICE_UNAVAILABLE, crossdomain, &refusal.to_string()).await;
+                return answer::text(
+                    session,
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    crossdomain,
+                    &refusal.to_string(),
+                )
+                .await;
             }
         };
         let encoder = session.req_header().headers.get(header::USER_AGENT);
-        let encoder = encoder.and_then(|value| value.to_str().ok()).map(str::to_owned);
+        let encoder = encoder
+            .and_then(|value| value.to_str().ok())
+            .map(str::to_owned);
         let wanted = Wanted {
             vhost: target.key.vhost(),
             app: target.key.app(),

@@ -34,7 +34,9 @@ impl ProxyHttp for LiveProxy {
         let crossdomain = self.live.config().http.crossdomain;
         let path = session.req_header().uri.path();
         let is_page = path == "/";
-        if path == file::LISTING && matches!(session.req_header().method, Method::GET | Method::HEAD) {
+        if path == file::LISTING
+            && matches!(session.req_header().method, Method::GET | Method::HEAD)
+        {
             self.live.send_listing(session).await?;
             return Ok(true);
         }
@@ -46,13 +48,20 @@ impl ProxyHttp for LiveProxy {
             Sent::Yes => return Ok(true),
             Sent::No if is_page && page::serve(session, crossdomain).await? => return Ok(true),
             Sent::No => (StatusCode::NOT_FOUND, "nothing is here"),
-            Sent::BadPath => (StatusCode::BAD_REQUEST, "the path names nothing that could be here"),
+            Sent::BadPath => (
+                StatusCode::BAD_REQUEST,
+                "the path names nothing that could be here",
+            ),
         };
         answer::text(session, status, crossdomain, line).await?;
         Ok(true)
     }
 
-    async fn upstream_peer(&self, _session: &mut Session, _ctx: &mut Self::CTX) -> Result<Box<HttpPeer>> {
+    async fn upstream_peer(
+        &self,
+        _session: &mut Session,
+        _ctx: &mut Self::CTX,
+    ) -> Result<Box<HttpPeer>> {
         // request_filter answers everything.
         Error::e_explain(ErrorType::InternalError, "there is no upstream")
     }

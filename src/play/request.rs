@@ -74,24 +74,31 @@ impl Live {
         let request = session.req_header();
         let crossdomain = self.config().http.crossdomain;
         match request.method {
-            Method::GET => match websocket::handshake(&request.method, request.version, &request.headers) {
-                Handshake::None => self.play(session, target, None).await?,
-                Handshake::Accept(accept) => self.play(session, target, Some(accept)).await?,
-                Handshake::Bad(why) => self.text(session, StatusCode::BAD_REQUEST, why).await?,
-                Handshake::Version => {
-                    let line = "WebSocket version 13 is spoken here";
-                    self.text(session, StatusCode::UPGRADE_REQUIRED, line).await?;
+            Method::GET => {
+                match websocket::handshake(&request.method, request.version, &request.headers) {
+                    Handshake::None => self.play(session, target, None).await?,
+                    Handshake::Accept(accept) => self.play(session, target, Some(accept)).await?,
+                    Handshake::Bad(why) => self.text(session, StatusCode::BAD_REQUEST, why).await?,
+                    Handshake::Version => {
+                        let line = "WebSocket version 13 is spoken here";
+                        self.text(session, StatusCode::UPGRADE_REQUIRED, line)
+                            .await?;
+                    }
                 }
-            },
+            }
             Method::HEAD => {
                 let found = self.hub().find(&target.key).ok_or(NoPlay::Missing);
                 let given = found.and_then(|stream| {
-                    stream.supports(target.format).map_err(|why| NoPlay::Seat(why.into()))
+                    stream
+                        .supports(target.format)
+                        .map_err(|why| NoPlay::Seat(why.into()))
                 });
                 match given {
                     Ok(()) => {
                         let header = http::stream_header(session, target.format, crossdomain)?;
-                        session.write_response_header(Box::new(header), true).await?;
+                        session
+                            .write_response_header(Box::new(header), true)
+                            .await?;
                         session.write_response_body(None, true).await?;
                     }
                     Err(refused) => self.refuse(session, None, &refused).await?,
@@ -101,7 +108,8 @@ impl Live {
             Method::OPTIONS => http::preflight(session, crossdomain).await?,
             _ => {
                 let line = "a stream is played with GET and published with POST or PUT";
-                self.text(session, StatusCode::METHOD_NOT_ALLOWED, line).await?;
+                self.text(session, StatusCode::METHOD_NOT_ALLOWED, line)
+                    .await?;
             }
         }
         Ok(Handled::Yes)
@@ -113,7 +121,8 @@ impl Live {
         let request = session.req_header();
         let reads = match request.method {
             Method::GET => {
-                let asked = websocket::handshake(&request.method, request.version, &request.headers);
+                let asked =
+                    websocket::handshake(&request.method, request.version, &request.headers);
                 matches!(asked, Handshake::None)
             }
             Method::HEAD => true,
@@ -127,7 +136,12 @@ impl Live {
     }
 
     /// `accept`: the answer to a WebSocket's key.
-    async fn play(&self, session: &mut Session, target: Target, accept: Option<String>) -> Result<()> {
+    async fn play(
+        &self,
+        session: &mut Session,
+        target: Target,
+        accept: Option<String>,
+    ) -> Result<()> {
         let wish = Wish {
             key: target.key,
             settings: target.settings,
@@ -153,12 +167,19 @@ impl Live {
         };
         match accept {
             Some(accept) => self.hand_over_websocket(session, &accept, joined).await,
-            None if session.is_http2() => self.hand_over_http2(session, target.format, joined).await,
+            None if session.is_http2() => {
+                self.hand_over_http2(session, target.format, joined).await
+            }
             None => self.hand_over_http1(session, target.format, joined).await,
         }
     }
 
-    async fn hand_over_http1(&self, session: &mut Session, format: Format, joined: Joined) -> Result<()> {
+    async fn hand_over_http1(
+        &self,
+        session: &mut Session,
+        format: Format,
+        joined: Joined,
+    ) -> Result<()> {
         let header = http::stream_header(session, format, self.config().http.crossdomain)?;
         let framing = if header.headers.contains_key(header::TRANSFER_ENCODING) {
             Framing::Chunked
@@ -174,9 +195,16 @@ impl Live {
         Ok(())
     }
 
-    async fn hand_over_http2(&self, session: &mut Session, format: Format, joined: Joined) -> Result<()> {
+    async fn hand_over_http2(
+        &self,
+        session: &mut Session,
+        format: Format,
+        joined: Joined,
+    ) -> Result<()> {
         let header = http::stream_header(session, format, self.config().http.crossdomain)?;
-        session.write_response_header(Box::new(header), false).await?;
+        session
+            .write_response_header(Box::new(header), false)
+            .await?;
         let ServerSession::H2(http2) = session.as_downstream_mut() else {
             return Error::e_explain(ErrorType::InternalError, "an HTTP/2 session is one");
         };
@@ -184,13 +212,19 @@ impl Live {
             return Error::e_explain(ErrorType::InternalError, "the response has no body writer");
         };
         let (done, ended) = oneshot::channel();
-        self.http_workers().add(joined.player(Transport::Http2 { body, _done: done }));
+        self.http_workers()
+            .add(joined.player(Transport::Http2 { body, _done: done }));
         // The session lives until the player ends, and pingora counts the connection as busy.
         let _ = ended.await;
         Ok(())
     }
 
-    async fn hand_over_websocket(&self, session: &mut Session, accept: &str, joined: Joined) -> Result<()> {
+    async fn hand_over_websocket(
+        &self,
+        session: &mut Session,
+        accept: &str,
+        joined: Joined,
+    ) -> Result<()> {
         let header = http::switching_header(accept)?;
         let io = self.take_socket(session, header).await?;
         self.http_workers().add(joined.player(Transport::Socket {
@@ -203,11 +237,20 @@ impl Live {
 
     /// Says no. A page cannot see the status of a WebSocket that was refused, so one that is over a limit is opened, and closed
     /// with the code for that.
-    async fn refuse(&self, session: &mut Session, accept: Option<String>, why: &NoPlay) -> Result<()> {
+    async fn refuse(
+        &self,
+        session: &mut Session,
+        accept: Option<String>,
+        why: &NoPlay,
+    ) -> Result<()> {
         let status = match why {
-            NoPlay::Missing | NoPlay::Left | NoPlay::Seat(SeatError::Ended) => StatusCode::NOT_FOUND,
+            NoPlay::Missing | NoPlay::Left | NoPlay::Seat(SeatError::Ended) => {
+                StatusCode::NOT_FOUND
+            }
             NoPlay::Seat(SeatError::Unsupported(_)) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            NoPlay::Connections(_) | NoPlay::Shutdown | NoPlay::Seat(_) => StatusCode::SERVICE_UNAVAILABLE,
+            NoPlay::Connections(_) | NoPlay::Shutdown | NoPlay::Seat(_) => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
         };
         let Some(accept) = accept.filter(|_| status == StatusCode::SERVICE_UNAVAILABLE) else {
             return self.text(session, status, &why.to_string()).await;
@@ -215,7 +258,8 @@ impl Live {
         let header = http::switching_header(&accept)?;
         let mut io = self.take_socket(session, header).await?;
         let goodbye = async {
-            io.write_all(&websocket::close_frame(CloseCode::TryAgain)).await?;
+            io.write_all(&websocket::close_frame(CloseCode::TryAgain))
+                .await?;
             io.flush().await?;
             AsyncWriteExt::shutdown(&mut io).await
         };
@@ -229,7 +273,9 @@ impl Live {
         // One connection, one stream: it closes at the end.
         session.set_keepalive(None);
         session.set_write_timeout(Some(self.config().limits.player_stall));
-        session.write_response_header(Box::new(header.clone()), false).await?;
+        session
+            .write_response_header(Box::new(header.clone()), false)
+            .await?;
         let io = take::take_http1(session.as_downstream_mut(), header).await?;
         self.tune(&io);
         Ok(io)

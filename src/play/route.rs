@@ -35,7 +35,12 @@ pub(super) fn host(session: &Session) -> &str {
     let host = request
         .uri
         .host()
-        .or_else(|| request.headers.get(http::header::HOST).and_then(|h| h.to_str().ok()))
+        .or_else(|| {
+            request
+                .headers
+                .get(http::header::HOST)
+                .and_then(|h| h.to_str().ok())
+        })
         .unwrap_or_default();
     vhost::without_port(host)
 }
@@ -48,7 +53,12 @@ pub(super) fn route(vhosts: &Vhosts, host: &str, path: &str, query: Option<&str>
     }
     let asked = match vhost::from_query(query) {
         Ok(asked) => asked,
-        Err(bad) => return Route::Refused(StatusCode::BAD_REQUEST, format!("the vhost in the query holds {bad}")),
+        Err(bad) => {
+            return Route::Refused(
+                StatusCode::BAD_REQUEST,
+                format!("the vhost in the query holds {bad}"),
+            );
+        }
     };
     let asked = asked.as_deref().unwrap_or(host);
     let (name, settings) = vhosts.resolve(asked);
@@ -59,12 +69,17 @@ pub(super) fn route(vhosts: &Vhosts, host: &str, path: &str, query: Option<&str>
     for mount in &settings.http_remux.mounts {
         match mount.try_match(asked, path) {
             Ok(Some(matched)) => {
-                if best.as_ref().is_none_or(|(other, _)| mount.literal_len() > other.literal_len()) {
+                if best
+                    .as_ref()
+                    .is_none_or(|(other, _)| mount.literal_len() > other.literal_len())
+                {
                     best = Some((mount, matched));
                 }
             }
             Ok(None) => {}
-            Err(bad) => return Route::Refused(StatusCode::BAD_REQUEST, format!("the path holds {bad}")),
+            Err(bad) => {
+                return Route::Refused(StatusCode::BAD_REQUEST, format!("the path holds {bad}"));
+            }
         }
     }
     let Some((mount, matched)) = best else {

@@ -40,9 +40,12 @@ pub(super) fn acked(io: &Stream) -> Option<u64> {
 
 /// Whether data is on its way to a peer that has answered nothing for [`SILENCE`]. One that reads slowly, or not at all, does answer.
 pub(super) fn vanished(io: &Stream) -> bool {
-    io.get_socket_digest().and_then(|digest| digest.tcp_info()).is_some_and(|info| {
-        info.tcpi_unacked > 0 && Duration::from_millis(info.tcpi_last_ack_recv.into()) >= SILENCE
-    })
+    io.get_socket_digest()
+        .and_then(|digest| digest.tcp_info())
+        .is_some_and(|info| {
+            info.tcpi_unacked > 0
+                && Duration::from_millis(info.tcpi_last_ack_recv.into()) >= SILENCE
+        })
 }
 
 /// Bounds the send queue alone, for who watches by himself what the client takes.

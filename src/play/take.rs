@@ -24,11 +24,19 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 ///
 /// # Errors
 /// When the session is not HTTP/1, or the request cannot be parsed again (it was parsed once, so it can).
-pub(super) async fn take_http1(session: &mut ServerSession, written: ResponseHeader) -> Result<Stream> {
+pub(super) async fn take_http1(
+    session: &mut ServerSession,
+    written: ResponseHeader,
+) -> Result<Stream> {
     let ServerSession::H1(http1) = session else {
-        return Error::e_explain(ErrorType::InternalError, "only an HTTP/1 session has a socket of its own");
+        return Error::e_explain(
+            ErrorType::InternalError,
+            "only an HTTP/1 session has a socket of its own",
+        );
     };
-    let mut swallow = Http1Session::new(Box::new(L4Stream::from(VirtualSocketStream::new(Box::new(NullSocket)))));
+    let mut swallow = Http1Session::new(Box::new(L4Stream::from(VirtualSocketStream::new(
+        Box::new(NullSocket),
+    ))));
     swallow.set_pipelined_prefix(BytesMut::from(&http1.get_headers_raw_bytes()[..]));
     swallow.read_request().await?;
     swallow.set_server_keepalive(None);
@@ -45,13 +53,21 @@ pub(super) async fn take_http1(session: &mut ServerSession, written: ResponseHea
 struct NullSocket;
 
 impl AsyncRead for NullSocket {
-    fn poll_read(self: Pin<&mut Self>, _: &mut Context<'_>, _: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        _: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))
     }
 }
 
 impl AsyncWrite for NullSocket {
-    fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
         Poll::Ready(Ok(buf.len()))
     }
 

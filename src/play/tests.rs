@@ -68,7 +68,7 @@ impl Rig {
     fn frames(&mut self, count: u32) {
         for _ in 0..count {
             let n = self.frames;
-            let mut body = vec![if n % GOP == 0 { 0x17 } else { 0x27 }, 1, 0, 0, 0];
+            let mut body = vec![if n.is_multiple_of(GOP) { 0x17 } else { 0x27 }, 1, 0, 0, 0];
             body.extend_from_slice(&n.to_be_bytes());
             body.resize(1000, 0);
             self.push(FrameKind::Video, n * 40, &body);
@@ -99,7 +99,8 @@ impl Rig {
             talk: None,
         };
         let admission = self.connections.admit(None).unwrap();
-        self.workers.add(Player::new(transport, seat, rebase, account, admission));
+        self.workers
+            .add(Player::new(transport, seat, rebase, account, admission));
         theirs
     }
 
@@ -110,7 +111,9 @@ impl Rig {
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
         };
-        timeout(Duration::from_secs(60), wait).await.expect("the players did not leave");
+        timeout(Duration::from_secs(60), wait)
+            .await
+            .expect("the players did not leave");
     }
 }
 
@@ -159,7 +162,9 @@ impl Reader {
 async fn all_players_get_every_frame_from_a_keyframe_on() {
     let mut rig = Rig::new(Duration::from_secs(10));
     rig.frames(30);
-    let mut players: Vec<Reader> = (0..50).map(|_| Reader::new(rig.join(1 << 20, Rebase::Stream))).collect();
+    let mut players: Vec<Reader> = (0..50)
+        .map(|_| Reader::new(rig.join(1 << 20, Rebase::Stream)))
+        .collect();
     tokio::time::sleep(Duration::from_millis(1)).await;
     rig.frames(30);
     for player in &mut players {
@@ -191,10 +196,20 @@ async fn a_slow_player_skips_to_a_keyframe_and_holds_up_nobody() {
     while seen.last() != Some(&200) {
         seen.push(slow.frame().await.expect("it goes on").0);
     }
-    let jumps: Vec<(u32, u32)> = seen.windows(2).filter(|w| w[1] != w[0] + 1).map(|w| (w[0], w[1])).collect();
-    assert!(!jumps.is_empty(), "it was too far behind not to skip: {seen:?}");
+    let jumps: Vec<(u32, u32)> = seen
+        .windows(2)
+        .filter(|w| w[1] != w[0] + 1)
+        .map(|w| (w[0], w[1]))
+        .collect();
+    assert!(
+        !jumps.is_empty(),
+        "it was too far behind not to skip: {seen:?}"
+    );
     for (from, to) in jumps {
-        assert!(to > from && to % GOP == 0, "from {from} to {to}, which is no keyframe ahead");
+        assert!(
+            to > from && to % GOP == 0,
+            "from {from} to {to}, which is no keyframe ahead"
+        );
     }
     // At the edge again, it is one of the worker's.
     rig.frames(3);
@@ -227,7 +242,10 @@ async fn a_trickle_is_no_stall() {
     for _ in 0..10 {
         tokio::time::sleep(STALL / 2).await;
         let mut byte = [0; 100];
-        trickle.read_exact(&mut byte).await.expect("it is still served");
+        trickle
+            .read_exact(&mut byte)
+            .await
+            .expect("it is still served");
     }
     assert_eq!(rig.publisher.stream().players(), 1);
 }
@@ -241,7 +259,11 @@ async fn silent_players_that_left_are_noticed_within_ten_seconds() {
     drop(players);
     let before = tokio::time::Instant::now();
     rig.wait_for_players(0).await;
-    assert!(before.elapsed() < Duration::from_secs(10), "the stream is quiet: {:?}", before.elapsed());
+    assert!(
+        before.elapsed() < Duration::from_secs(10),
+        "the stream is quiet: {:?}",
+        before.elapsed()
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -259,7 +281,9 @@ async fn time_may_begin_at_zero_for_each_player() {
 async fn joins_and_leaves_leave_nothing_behind() {
     let mut rig = Rig::new(Duration::from_secs(10));
     for _ in 0..50 {
-        let players: Vec<_> = (0..20).map(|i| rig.join(if i % 2 == 0 { 100 } else { 1 << 20 }, Rebase::Stream)).collect();
+        let players: Vec<_> = (0..20)
+            .map(|i| rig.join(if i % 2 == 0 { 100 } else { 1 << 20 }, Rebase::Stream))
+            .collect();
         rig.frames(3);
         tokio::time::sleep(Duration::from_millis(100)).await;
         drop(players);

@@ -82,7 +82,11 @@ impl Transport {
     }
 
     /// Writes from the front of `out`, which is not empty, and advances it. Ready means progress.
-    pub(super) fn poll_write(&mut self, cx: &mut Context<'_>, out: &mut VecDeque<Bytes>) -> Poll<io::Result<usize>> {
+    pub(super) fn poll_write(
+        &mut self,
+        cx: &mut Context<'_>,
+        out: &mut VecDeque<Bytes>,
+    ) -> Poll<io::Result<usize>> {
         match self {
             Self::Socket { io, .. } => {
                 let written = match out.front() {
@@ -94,7 +98,10 @@ impl Transport {
                         for (slice, piece) in slices.iter_mut().zip(out.iter()) {
                             *slice = IoSlice::new(piece);
                         }
-                        ready!(Pin::new(io).poll_write_vectored(cx, slices.get(..count).unwrap_or_default()))?
+                        ready!(
+                            Pin::new(io)
+                                .poll_write_vectored(cx, slices.get(..count).unwrap_or_default())
+                        )?
                     }
                 };
                 if written == 0 {
@@ -179,7 +186,9 @@ impl Transport {
     /// What ends the body properly, to be written before [`Transport::poll_close`].
     pub(super) fn last_piece(&mut self) -> Bytes {
         match self {
-            Self::Socket { talk: Some(talk), .. } => talk.goodbye(),
+            Self::Socket {
+                talk: Some(talk), ..
+            } => talk.goodbye(),
             Self::Socket {
                 framing: Framing::Chunked,
                 ..
@@ -192,7 +201,9 @@ impl Transport {
     pub(super) fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
             Self::Socket { io, .. } => Pin::new(io).poll_shutdown(cx),
-            Self::Http2 { body, .. } => Poll::Ready(body.send_data(Bytes::new(), true).map_err(from_h2)),
+            Self::Http2 { body, .. } => {
+                Poll::Ready(body.send_data(Bytes::new(), true).map_err(from_h2))
+            }
         }
     }
 
@@ -209,7 +220,9 @@ fn poll_socket(io: &mut Stream, cx: &mut Context<'_>, take: impl FnOnce(&[u8]) -
     let mut room = [0u8; DISCARD_BYTES];
     let mut buf = ReadBuf::new(&mut room);
     match Pin::new(io).poll_read(cx, &mut buf) {
-        Poll::Ready(Ok(())) if buf.filled().is_empty() => Look::Left(io::ErrorKind::UnexpectedEof.into()),
+        Poll::Ready(Ok(())) if buf.filled().is_empty() => {
+            Look::Left(io::ErrorKind::UnexpectedEof.into())
+        }
         Poll::Ready(Ok(())) => Look::Said(take(buf.filled())),
         Poll::Ready(Err(error)) => Look::Left(error),
         Poll::Pending => Look::Said(Said::Nothing),
@@ -231,7 +244,9 @@ fn advance(out: &mut VecDeque<Bytes>, mut written: usize) {
 
 fn from_h2(error: h2::Error) -> io::Error {
     if error.is_io() {
-        error.into_io().unwrap_or_else(|| io::ErrorKind::BrokenPipe.into())
+        error
+            .into_io()
+            .unwrap_or_else(|| io::ErrorKind::BrokenPipe.into())
     } else {
         io::Error::new(io::ErrorKind::BrokenPipe, error)
     }

@@ -6,9 +6,7 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::{Buf, Bytes, BytesMut};
-use http::header::{
-    CONNECTION, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE, HeaderMap,
-};
+use http::header::{CONNECTION, HeaderMap, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE};
 use http::{Method, Version};
 use sha1::{Digest, Sha1};
 
@@ -79,7 +77,10 @@ pub(super) fn handshake(method: &Method, version: Version, headers: &HeaderMap) 
     if headers.get(SEC_WEBSOCKET_VERSION).is_none_or(|v| v != "13") {
         return Handshake::Version;
     }
-    let Some(key) = headers.get(SEC_WEBSOCKET_KEY).map(|key| key.as_bytes().trim_ascii()) else {
+    let Some(key) = headers
+        .get(SEC_WEBSOCKET_KEY)
+        .map(|key| key.as_bytes().trim_ascii())
+    else {
         return Handshake::Bad("Sec-WebSocket-Key is missing");
     };
     if BASE64.decode(key).map_or(0, |key| key.len()) != KEY_BYTES {
@@ -157,7 +158,11 @@ impl ClientFrames {
         // §5.2: no extension was agreed on, and a client masks. §5.5: control frames are whole and short.
         let known = matches!(opcode, 0x0..=0x2 | OP_CLOSE..=OP_PONG);
         let short = second & LENGTH <= 125;
-        if first & RESERVED != 0 || second & MASKED == 0 || !known || (control && (first & FIN == 0 || !short)) {
+        if first & RESERVED != 0
+            || second & MASKED == 0
+            || !known
+            || (control && (first & FIN == 0 || !short))
+        {
             return Err(CloseCode::Protocol);
         }
         let length = match second & LENGTH {
@@ -200,7 +205,10 @@ mod tests {
     use proptest::prelude::*;
 
     fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
-        pairs.iter().map(|(name, value)| (http::HeaderName::from_static(name), value.parse().unwrap())).collect()
+        pairs
+            .iter()
+            .map(|(name, value)| (http::HeaderName::from_static(name), value.parse().unwrap()))
+            .collect()
     }
 
     const GOOD: [(&str, &str); 4] = [
@@ -213,7 +221,10 @@ mod tests {
     #[test]
     fn the_example_of_the_rfc() {
         let answer = handshake(&Method::GET, Version::HTTP_11, &headers(&GOOD));
-        assert_eq!(answer, Handshake::Accept("s3pPLMBiTxaQ9kYGzzhZRbK+xOo=".to_owned()));
+        assert_eq!(
+            answer,
+            Handshake::Accept("s3pPLMBiTxaQ9kYGzzhZRbK+xOo=".to_owned())
+        );
     }
 
     #[test]
@@ -226,10 +237,22 @@ mod tests {
         }
         let mut pairs = GOOD;
         pairs[2].1 = "8";
-        assert_eq!(handshake(&Method::GET, Version::HTTP_11, &headers(&pairs)), Handshake::Version);
-        assert!(matches!(handshake(&Method::POST, Version::HTTP_11, &headers(&GOOD)), Handshake::Bad(_)));
-        assert!(matches!(handshake(&Method::GET, Version::HTTP_10, &headers(&GOOD)), Handshake::Bad(_)));
-        assert_eq!(handshake(&Method::GET, Version::HTTP_11, &headers(&GOOD[1..])), Handshake::None);
+        assert_eq!(
+            handshake(&Method::GET, Version::HTTP_11, &headers(&pairs)),
+            Handshake::Version
+        );
+        assert!(matches!(
+            handshake(&Method::POST, Version::HTTP_11, &headers(&GOOD)),
+            Handshake::Bad(_)
+        ));
+        assert!(matches!(
+            handshake(&Method::GET, Version::HTTP_10, &headers(&GOOD)),
+            Handshake::Bad(_)
+        ));
+        assert_eq!(
+            handshake(&Method::GET, Version::HTTP_11, &headers(&GOOD[1..])),
+            Handshake::None
+        );
     }
 
     /// A client's frame, masked.
@@ -248,7 +271,9 @@ mod tests {
         let mut said = frame(0x81, b"hello");
         said.extend(frame(0x89, b"are you there"));
         let mut frames = ClientFrames::default();
-        let Said::Answer(pong) = frames.hear(&said) else { panic!("no answer") };
+        let Said::Answer(pong) = frames.hear(&said) else {
+            panic!("no answer")
+        };
         assert_eq!(&pong[..], b"\x8a\x0dare you there");
         assert_eq!(frames.buffer.capacity(), 0);
         // Byte by byte it is the same.
@@ -286,7 +311,11 @@ mod tests {
             (frame(0x82, &vec![0; 5000]), CloseCode::TooBig),
             (flood, CloseCode::Policy),
         ] {
-            assert_eq!(ClientFrames::default().hear(&bytes), Said::Close(close_frame(code)), "{bytes:x?}");
+            assert_eq!(
+                ClientFrames::default().hear(&bytes),
+                Said::Close(close_frame(code)),
+                "{bytes:x?}"
+            );
         }
     }
 

@@ -101,12 +101,19 @@ impl Workers {
     /// Players that the workers and their slow lanes have.
     #[cfg(test)]
     pub(super) fn load(&self) -> usize {
-        self.list.iter().map(|w| w.load.load(Ordering::Relaxed)).sum()
+        self.list
+            .iter()
+            .map(|w| w.load.load(Ordering::Relaxed))
+            .sum()
     }
 
     /// Gives a player to the least loaded worker.
     pub(super) fn add(&self, player: Player) {
-        let Some(worker) = self.list.iter().min_by_key(|w| w.load.load(Ordering::Relaxed)) else {
+        let Some(worker) = self
+            .list
+            .iter()
+            .min_by_key(|w| w.load.load(Ordering::Relaxed))
+        else {
             return;
         };
         worker.load.fetch_add(1, Ordering::Relaxed);
@@ -199,7 +206,10 @@ impl Worker {
         };
         loop {
             self.units.clear();
-            match group.log.read(group.next, BATCH_UNITS, BATCH_BYTES, &mut self.units) {
+            match group
+                .log
+                .read(group.next, BATCH_UNITS, BATCH_BYTES, &mut self.units)
+            {
                 Read::Edge => break,
                 Read::Ended(reason) => {
                     for seated in group.players.drain(..) {
@@ -306,7 +316,9 @@ fn slow_lane(mut seated: Seated) {
                     }
                     match seated.player.poll_catch_up(cx, &mut units) {
                         // Some of it was written: the stall begins anew.
-                        Turn::Blocked if seated.player.written() > before => Poll::Ready(Turn::Blocked),
+                        Turn::Blocked if seated.player.written() > before => {
+                            Poll::Ready(Turn::Blocked)
+                        }
                         Turn::Blocked => Poll::Pending,
                         other => Poll::Ready(other),
                     }

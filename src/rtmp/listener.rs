@@ -18,14 +18,14 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 use tracing::{Instrument, debug, field, info, info_span, warn};
 
+use crate::config::BadPath;
 use crate::hub::{EndReason, PublishError, PushError};
+use crate::hub::{Format, StreamKey};
 use crate::ingest::{self, Ended, Ingest, Refused, Wanted};
 use crate::media::{FrameKind, metadata};
-use crate::observe::Count;
-use crate::hub::{Format, StreamKey};
 use crate::mux::rtmp::STREAM_ID;
+use crate::observe::Count;
 use crate::play::{Admission, Joined, Live, Peer, SERVER, Said, Talk, Wish};
-use crate::config::BadPath;
 use crate::vhost;
 
 use super::{
@@ -55,7 +55,11 @@ impl RtmpApp {
 
 #[async_trait]
 impl ServerApp for RtmpApp {
-    async fn process_new(self: &Arc<Self>, stream: Stream, shutdown: &ShutdownWatch) -> Option<Stream> {
+    async fn process_new(
+        self: &Arc<Self>,
+        stream: Stream,
+        shutdown: &ShutdownWatch,
+    ) -> Option<Stream> {
         self.live.ensure_ticker();
         let peer = stream
             .get_socket_digest()
@@ -72,7 +76,9 @@ impl ServerApp for RtmpApp {
         async {
             match self.live.admit(peer) {
                 Ok(admission) => {
-                    Connection::new(self.live.clone(), stream, peer, admission).run(shutdown.clone()).await;
+                    Connection::new(self.live.clone(), stream, peer, admission)
+                        .run(shutdown.clone())
+                        .await;
                 }
                 Err(refusal) => {
                     self.live.counters().count(Count::ConnectionRefused);
@@ -186,7 +192,10 @@ impl Connection {
         }
         match &end {
             End::Protocol(error) => {
-                warn!(position = self.session.position(), "the peer broke the protocol: {error}");
+                warn!(
+                    position = self.session.position(),
+                    "the peer broke the protocol: {error}"
+                );
             }
             End::Media(error) => warn!(position = self.session.position(), "{error}"),
             end => debug!("connection ended: {end}"),
@@ -194,7 +203,10 @@ impl Connection {
         self.unpublish(end.reason());
     }
 
-    async fn drive(&mut self, shutdown: &mut ShutdownWatch) -> Result<std::convert::Infallible, End> {
+    async fn drive(
+        &mut self,
+        shutdown: &mut ShutdownWatch,
+    ) -> Result<std::convert::Infallible, End> {
         let mut clock = tokio::time::interval(CLOCK);
         clock.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -317,7 +329,11 @@ impl Connection {
                 }
                 Event::Pause { .. } | Event::StopPlay { .. } => {}
                 Event::Unpublish { stream_id } => {
-                    if self.publishing.as_ref().is_some_and(|p| p.stream_id == stream_id) {
+                    if self
+                        .publishing
+                        .as_ref()
+                        .is_some_and(|p| p.stream_id == stream_id)
+                    {
                         self.unpublish("client_left");
                     }
                 }
@@ -326,8 +342,18 @@ impl Connection {
         Ok(())
     }
 
-    fn media(&mut self, stream_id: u32, kind: FrameKind, timestamp: u32, payload: bytes::Bytes) -> Result<(), End> {
-        let Some(publishing) = self.publishing.as_mut().filter(|p| p.stream_id == stream_id) else {
+    fn media(
+        &mut self,
+        stream_id: u32,
+        kind: FrameKind,
+        timestamp: u32,
+        payload: bytes::Bytes,
+    ) -> Result<(), End> {
+        let Some(publishing) = self
+            .publishing
+            .as_mut()
+            .filter(|p| p.stream_id == stream_id)
+        else {
             // Sent on after an unpublish, or before the publish was answered.
             return Ok(());
         };
@@ -362,7 +388,10 @@ impl Connection {
         if self.publishing.is_some() {
             return Err(bad_name("this connection publishes a stream already"));
         }
-        let connect = self.connect.as_ref().ok_or_else(|| bad_name("publish before connect"))?;
+        let connect = self
+            .connect
+            .as_ref()
+            .ok_or_else(|| bad_name("publish before connect"))?;
         let vhost = vhost_of(connect, &publish.name)
             .map_err(|bad| bad_name(&format!("the vhost's name holds {bad}")))?;
         let wanted = Wanted {
@@ -372,7 +401,9 @@ impl Connection {
             encoder: Some(&connect.flash_ver),
         };
         Ingest::begin(&self.live, &wanted).map_err(|refused| match refused {
-            Refused::Name(_) | Refused::Claim(PublishError::Busy { .. }) => bad_name(&refused.to_string()),
+            Refused::Name(_) | Refused::Claim(PublishError::Busy { .. }) => {
+                bad_name(&refused.to_string())
+            }
             refused => Reject::new("NetStream.Publish.Denied", refused.to_string()),
         })
     }
@@ -395,9 +426,14 @@ impl Connection {
         let asked = Instant::now();
         let failed = |why: String| Reject::new("NetStream.Play.Failed", why);
         if self.publishing.is_some() || play.stream_id != STREAM_ID {
-            return Err(failed("a connection plays one stream, and does nothing else".to_owned()));
+            return Err(failed(
+                "a connection plays one stream, and does nothing else".to_owned(),
+            ));
         }
-        let connect = self.connect.as_ref().ok_or_else(|| failed("play before connect".to_owned()))?;
+        let connect = self
+            .connect
+            .as_ref()
+            .ok_or_else(|| failed("play before connect".to_owned()))?;
         let vhost = vhost_of(connect, &play.name)
             .map_err(|bad| failed(format!("the vhost's name holds {bad}")))?;
         let (vhost, settings) = self.live.vhosts().resolve(&vhost);
@@ -405,8 +441,12 @@ impl Connection {
         if !settings.enabled {
             return Err(not_found(format!("the vhost {vhost} is disabled")));
         }
-        let key = StreamKey::new(&vhost, split_query(&connect.app).0, split_query(&play.name).0)
-            .map_err(|error| failed(error.to_string()))?;
+        let key = StreamKey::new(
+            &vhost,
+            split_query(&connect.app).0,
+            split_query(&play.name).0,
+        )
+        .map_err(|error| failed(error.to_string()))?;
         let wish = Wish {
             key,
             settings,
@@ -416,7 +456,10 @@ impl Connection {
             asked,
         };
         // A client that goes away while it waits is noticed when the wait is over: nothing is read meanwhile.
-        let joined = self.live.join(wish, self.admission.take(), std::future::pending()).await;
+        let joined = self
+            .live
+            .join(wish, self.admission.take(), std::future::pending())
+            .await;
         joined.map_err(|refused| not_found(refused.to_string()))
     }
 
@@ -478,11 +521,13 @@ impl Talk for PlayerTalk {
                 Event::StopPlay { .. } => over = true,
                 // One connection, one stream.
                 Event::Play(play) => {
-                    let reject = Reject::new("NetStream.Play.Failed", "this connection plays already");
+                    let reject =
+                        Reject::new("NetStream.Play.Failed", "this connection plays already");
                     self.session.reject_play(play.stream_id, &reject);
                 }
                 Event::Publish(publish) => {
-                    self.session.reject_publish(publish.stream_id, &bad_name("this connection plays"));
+                    self.session
+                        .reject_publish(publish.stream_id, &bad_name("this connection plays"));
                 }
                 _ => {}
             }

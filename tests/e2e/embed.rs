@@ -42,7 +42,10 @@ fn answer(mut stream: TcpStream) {
         }
     }
     let text = String::from_utf8_lossy(&request);
-    let body = format!("upstream has {}", text.split_whitespace().nth(1).unwrap_or("-"));
+    let body = format!(
+        "upstream has {}",
+        text.split_whitespace().nth(1).unwrap_or("-")
+    );
     let _ = write!(
         stream,
         "HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
@@ -60,7 +63,10 @@ fn free() -> SocketAddr {
 fn example(name: &str) -> PathBuf {
     let test = std::env::current_exe().expect("this executable");
     let deps = test.parent().expect("target/debug/deps");
-    deps.parent().expect("target/debug").join("examples").join(name)
+    deps.parent()
+        .expect("target/debug")
+        .join("examples")
+        .join(name)
 }
 
 #[test]
@@ -78,7 +84,10 @@ fn an_existing_proxy_plays_streams_and_its_other_paths_reach_the_upstream() {
     });
 
     let page = http::request(web, "GET", "/some/page?x=1", &[]).expect("an answer");
-    assert_eq!((page.status, page.text().as_str()), (200, "upstream has /some/page?x=1"));
+    assert_eq!(
+        (page.status, page.text().as_str()),
+        (200, "upstream has /some/page?x=1")
+    );
 
     let mut publisher = Command::new(FFMPEG_DEBIAN)
         .args(["-v", "error", "-re", "-stream_loop", "-1", "-i"])

@@ -5,15 +5,89 @@ use std::path::{Path, PathBuf};
 
 /// A room, the files of it that are let off, and what its files must not name.
 const RULES: &[(&str, &[&str], &[&str])] = &[
-    ("rtmp", &["listener.rs"], &["tokio", "pingora", "crate::hub", "crate::play", "crate::media", "crate::mux", "crate::config"]),
-    ("media", &[], &["tokio", "pingora", "crate::hub", "crate::play", "crate::mux", "crate::config"]),
-    ("mux", &[], &["tokio", "pingora", "crate::hub", "crate::play", "crate::config"]),
-    ("hub", &["tests.rs"], &["pingora", "crate::play", "tokio::spawn", "tokio::time", "tokio::net", "tokio::runtime"]),
-    ("record", &[], &["tokio", "pingora", "crate::play", "crate::service"]),
-    ("config", &[], &["tokio", "pingora", "crate::hub", "crate::play", "crate::rtmp"]),
+    (
+        "rtmp",
+        &["listener.rs"],
+        &[
+            "tokio",
+            "pingora",
+            "crate::hub",
+            "crate::play",
+            "crate::media",
+            "crate::mux",
+            "crate::config",
+        ],
+    ),
+    (
+        "media",
+        &[],
+        &[
+            "tokio",
+            "pingora",
+            "crate::hub",
+            "crate::play",
+            "crate::mux",
+            "crate::config",
+        ],
+    ),
+    (
+        "mux",
+        &[],
+        &[
+            "tokio",
+            "pingora",
+            "crate::hub",
+            "crate::play",
+            "crate::config",
+        ],
+    ),
+    (
+        "hub",
+        &["tests.rs"],
+        &[
+            "pingora",
+            "crate::play",
+            "tokio::spawn",
+            "tokio::time",
+            "tokio::net",
+            "tokio::runtime",
+        ],
+    ),
+    (
+        "record",
+        &[],
+        &["tokio", "pingora", "crate::play", "crate::service"],
+    ),
+    (
+        "config",
+        &[],
+        &[
+            "tokio",
+            "pingora",
+            "crate::hub",
+            "crate::play",
+            "crate::rtmp",
+        ],
+    ),
     ("play", &["tests.rs"], &["crate::rtmp", "crate::service"]),
-    ("files", &[], &["tokio", "pingora", "crate::hub", "crate::play", "crate::config", "crate::mux", "crate::record"]),
-    ("observe", &[], &["tokio", "pingora", "crate::hub", "crate::play"]),
+    (
+        "files",
+        &[],
+        &[
+            "tokio",
+            "pingora",
+            "crate::hub",
+            "crate::play",
+            "crate::config",
+            "crate::mux",
+            "crate::record",
+        ],
+    ),
+    (
+        "observe",
+        &[],
+        &["tokio", "pingora", "crate::hub", "crate::play"],
+    ),
 ];
 
 fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
@@ -30,7 +104,9 @@ fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
 /// Code without comments and strings of prose: a line counts when it names the path as code would.
 fn names(line: &str, what: &str) -> bool {
     let code = line.split("//").next().unwrap_or_default();
-    let Some(at) = code.find(what) else { return false };
+    let Some(at) = code.find(what) else {
+        return false;
+    };
     let before = code.get(..at).and_then(|b| b.chars().next_back());
     let after = code.get(at + what.len()..).unwrap_or_default();
     let boundary = before.is_none_or(|c| !c.is_alphanumeric() && c != '_');
@@ -46,7 +122,10 @@ fn imports_point_one_way() {
         let mut files = Vec::new();
         sources(&src.join(room), &mut files);
         for file in files {
-            let name = file.file_name().and_then(|n| n.to_str()).unwrap_or_default();
+            let name = file
+                .file_name()
+                .and_then(|n| n.to_str())
+                .unwrap_or_default();
             if let_off.contains(&name) {
                 continue;
             }
@@ -60,7 +139,11 @@ fn imports_point_one_way() {
         }
     }
     assert!(looked_at > 30, "the rooms were not found");
-    assert!(wrong.is_empty(), "rooms that know too much:\n{}", wrong.join("\n"));
+    assert!(
+        wrong.is_empty(),
+        "rooms that know too much:\n{}",
+        wrong.join("\n")
+    );
 }
 
 #[test]

@@ -69,7 +69,11 @@ fn lead_in(file: &Flv, kind: u8) -> usize {
 /// Compares two outputs of demux.py: codecs, configuration, and for each stream the packets with their payload, times
 /// apart from a common shift, and keyframes.
 #[track_caller]
-pub fn assert_same_packets(came: &serde_json::Value, sent: &serde_json::Value, lead_in_allowed: usize) {
+pub fn assert_same_packets(
+    came: &serde_json::Value,
+    sent: &serde_json::Value,
+    lead_in_allowed: usize,
+) {
     let streams = |all: &serde_json::Value| {
         let mut streams: Vec<String> = all["streams"]
             .as_array()

@@ -30,8 +30,15 @@ impl Client {
     pub fn open(address: SocketAddr, path: &str) -> Client {
         let mut stream = TcpStream::connect(address).expect("a connection");
         stream.set_read_timeout(Some(PATIENCE)).expect("a socket");
-        let headers: String = UPGRADE.iter().map(|(n, v)| format!("{n}: {v}\r\n")).collect();
-        write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\n{headers}\r\n").expect("a request is sent");
+        let headers: String = UPGRADE
+            .iter()
+            .map(|(n, v)| format!("{n}: {v}\r\n"))
+            .collect();
+        write!(
+            stream,
+            "GET {path} HTTP/1.1\r\nHost: {address}\r\n{headers}\r\n"
+        )
+        .expect("a request is sent");
         let mut head = Vec::new();
         let mut byte = [0; 1];
         while !head.ends_with(b"\r\n\r\n") {
@@ -40,7 +47,13 @@ impl Client {
         }
         let head = String::from_utf8(head).expect("text").to_ascii_lowercase();
         assert!(head.starts_with("http/1.1 101 "), "{head}");
-        assert!(head.contains(&format!("sec-websocket-accept: {}\r\n", ACCEPT.to_ascii_lowercase())), "{head}");
+        assert!(
+            head.contains(&format!(
+                "sec-websocket-accept: {}\r\n",
+                ACCEPT.to_ascii_lowercase()
+            )),
+            "{head}"
+        );
         assert!(!head.contains("transfer-encoding"), "{head}");
         Client(stream)
     }
@@ -72,7 +85,10 @@ impl Client {
     /// Sends a masked frame.
     fn say(&mut self, opcode: u8, payload: &[u8]) {
         let mask = [7u8, 1, 200, 9];
-        let mut frame = vec![0x80 | opcode, 0x80 | u8::try_from(payload.len()).expect("a short frame")];
+        let mut frame = vec![
+            0x80 | opcode,
+            0x80 | u8::try_from(payload.len()).expect("a short frame"),
+        ];
         frame.extend_from_slice(&mask);
         frame.extend(payload.iter().zip(mask.iter().cycle()).map(|(b, m)| b ^ m));
         self.0.write_all(&frame).expect("a frame is sent");
@@ -107,7 +123,10 @@ fn messages_carry_the_same_bytes_as_http() {
     let flv: &Flv = &parser.flv;
     assert!(flv.frames(VIDEO)[0].is_keyframe());
     let sent = feed.sent();
-    let sent: Vec<_> = sent.iter().filter(|t| t.kind == VIDEO && t.is_coded()).collect();
+    let sent: Vec<_> = sent
+        .iter()
+        .filter(|t| t.kind == VIDEO && t.is_coded())
+        .collect();
     assert_run_of(&flv.frames(VIDEO), &sent);
 }
 
@@ -141,7 +160,10 @@ fn the_end_of_the_stream_is_close_1000() {
     client.frame();
     feed.finish();
     assert_eq!(client.close_code(), 1000);
-    server.wait_log(&["play ended", "protocol=\"websocket\"", "publisher_left"], PATIENCE);
+    server.wait_log(
+        &["play ended", "protocol=\"websocket\"", "publisher_left"],
+        PATIENCE,
+    );
 }
 
 #[test]
@@ -153,10 +175,16 @@ fn a_client_that_closes_is_answered_and_one_that_breaks_the_rules_is_told() {
     client.say(8, &1001u16.to_be_bytes());
     assert_eq!(client.close_code(), 1000);
     let mut client = Client::open(server.address("http"), "/live/x.flv");
-    client.0.write_all(&[0x89, 0x01, b'x']).expect("an unmasked frame is sent");
+    client
+        .0
+        .write_all(&[0x89, 0x01, b'x'])
+        .expect("an unmasked frame is sent");
     assert_eq!(client.close_code(), 1002);
     let mut client = Client::open(server.address("http"), "/live/x.flv");
-    client.0.write_all(&[0x82, 0xff, 0, 0, 0, 1, 0, 0, 0, 0]).expect("the head of 4 GiB is sent");
+    client
+        .0
+        .write_all(&[0x82, 0xff, 0, 0, 0, 1, 0, 0, 0, 0])
+        .expect("the head of 4 GiB is sent");
     assert_eq!(client.close_code(), 1009);
     server.wait_log(&["play ended", "client_left"], PATIENCE);
 }
@@ -168,7 +196,10 @@ fn over_a_limit_is_close_1013() {
     server.wait_stream("/live/x.flv");
     let mut first = Client::open(server.address("http"), "/live/x.flv");
     first.frame();
-    assert_eq!(Client::open(server.address("http"), "/live/x.flv").close_code(), 1013);
+    assert_eq!(
+        Client::open(server.address("http"), "/live/x.flv").close_code(),
+        1013
+    );
     // Without an upgrade, the same is a status.
     let refused = http::get(server.address("http"), "/live/x.flv");
     assert_eq!(refused.status, 503);
@@ -186,7 +217,10 @@ fn handshakes_that_are_wrong_are_answered_as_the_rfc_says() {
         http::request(server.address("http"), "GET", "/live/x.flv", &headers).expect("an answer")
     };
     let version = ask(2, "8");
-    assert_eq!((version.status, version.header("sec-websocket-version")), (426, Some("13")));
+    assert_eq!(
+        (version.status, version.header("sec-websocket-version")),
+        (426, Some("13"))
+    );
     assert_eq!(ask(1, "close").status, 400);
     assert_eq!(ask(3, "c2hvcnQ=").status, 400);
 }
@@ -195,14 +229,26 @@ fn handshakes_that_are_wrong_are_answered_as_the_rfc_says() {
 #[test]
 fn chromium_plays_over_a_websocket() {
     let server = Server::start(SHORT);
-    let _feed = Feed::start(&server, "live", "x", Plan::of(&fixtures::h264_aac()).for_ms(60_000));
+    let _feed = Feed::start(
+        &server,
+        "live",
+        "x",
+        Plan::of(&fixtures::h264_aac()).for_ms(60_000),
+    );
     server.wait_stream("/live/x.flv");
     let address = server.address("http");
     let page = server.http(&format!("/?stream=ws://{address}/live/x.flv"));
-    let seen = Job::start(programs::tool("browser.py").arg(page).args(["--seconds", "3"]));
+    let seen = Job::start(
+        programs::tool("browser.py")
+            .arg(page)
+            .args(["--seconds", "3"]),
+    );
     let seen = seen.finish(Duration::from_secs(90)).json();
     assert_eq!(seen["state"], "playing", "{seen}");
     assert_eq!(seen["errors"], serde_json::Value::Array(vec![]), "{seen}");
-    assert!(seen["advanced"].as_f64().is_some_and(|s| s >= 3.0), "{seen}");
+    assert!(
+        seen["advanced"].as_f64().is_some_and(|s| s >= 3.0),
+        "{seen}"
+    );
     server.wait_log(&["play ended", "protocol=\"websocket\""], PATIENCE);
 }

@@ -142,7 +142,11 @@ pub fn h264_mp3() -> PathBuf {
 /// H.264 and, by Enhanced RTMP, Opus.
 pub fn h264_opus() -> PathBuf {
     const OPUS: &[&str] = &["-c:a", "libopus", "-ac", "2", "-b:a", "64k"];
-    make("h264-opus", programs::ffmpeg_current(), &[PICTURE, SOUND, H264, OPUS])
+    make(
+        "h264-opus",
+        programs::ffmpeg_current(),
+        &[PICTURE, SOUND, H264, OPUS],
+    )
 }
 
 const H264: &[&str] = &[

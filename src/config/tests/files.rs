@@ -96,18 +96,35 @@ fn the_folder_of_files() {
     };
     assert_eq!(check(&folder.0.display().to_string()), Ok(()));
     assert_eq!(check("null"), Ok(()));
-    for (root, why) in [(none.display().to_string(), "there is no such folder"), (file, "it is no folder")] {
+    for (root, why) in [
+        (none.display().to_string(), "there is no such folder"),
+        (file, "it is no folder"),
+    ] {
         let error = check(&root).expect_err("an error");
         assert!(
-            error.starts_with("live.yaml:3:") && error.contains("live.http.root") && error.contains(why),
+            error.starts_with("live.yaml:3:")
+                && error.contains("live.http.root")
+                && error.contains(why),
             "{error}"
         );
     }
     assert!(check("[a, b]").is_err_and(|error| error.contains("the path of a folder, or null")));
-    for (text, root) in [("/srv/files", Some("/srv/files")), ("", None), ("null", None)] {
+    for (text, root) in [
+        ("/srv/files", Some("/srv/files")),
+        ("", None),
+        ("null", None),
+    ] {
         let variable = ("PINGORA_LIVE_HTTP_ROOT".to_owned(), text.to_owned());
-        let config = Config::from_yaml("live: { http: { root: ./x } }", "live.yaml", std::iter::once(variable)).unwrap();
-        assert_eq!(config.live.http.root.as_deref(), root.map(std::path::Path::new));
+        let config = Config::from_yaml(
+            "live: { http: { root: ./x } }",
+            "live.yaml",
+            std::iter::once(variable),
+        )
+        .unwrap();
+        assert_eq!(
+            config.live.http.root.as_deref(),
+            root.map(std::path::Path::new)
+        );
     }
 }
 

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::{default_vhost, good};
 use crate::config::{
-    Cert, Config, DvrPlan, Live, LogFormat, LogLevel, OnBusy, OnMissing, StartTime, TimeJitter, Vhost,
-    print_config, server_keys,
+    Cert, Config, DvrPlan, Live, LogFormat, LogLevel, OnBusy, OnMissing, StartTime, TimeJitter,
+    Vhost, print_config, server_keys,
 };
 
 #[test]

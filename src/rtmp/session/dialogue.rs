@@ -315,7 +315,8 @@ impl ServerSession {
 
     /// RTMP §7.2.2.9. The third argument, where playback is, means nothing to a live stream.
     fn pause(&mut self, stream_id: u32, pause: Option<bool>) {
-        let (Some(paused), Some(_)) = (pause, self.stream_in(stream_id, StreamState::Playing)) else {
+        let (Some(paused), Some(_)) = (pause, self.stream_in(stream_id, StreamState::Playing))
+        else {
             return;
         };
         let (code, description) = if paused {

@@ -330,7 +330,12 @@ impl ServerSession {
         stream.state = StreamState::Idle;
         let name = stream.name.clone();
         let unpublished = format!("{name} is now unpublished.");
-        self.send_status(stream_id, "status", "NetStream.Play.UnpublishNotify", &unpublished);
+        self.send_status(
+            stream_id,
+            "status",
+            "NetStream.Play.UnpublishNotify",
+            &unpublished,
+        );
         self.send_user_control(message::EVENT_STREAM_EOF, stream_id);
         let stopped = format!("Stopped playing {name}.");
         self.send_status(stream_id, "status", "NetStream.Play.Stop", &stopped);

@@ -58,10 +58,19 @@ fn the_end_of_the_stream_is_told() {
 #[test]
 fn a_pause_is_answered_and_told() {
     let mut peer = playing();
-    for (paused, code) in [(true, "NetStream.Pause.Notify"), (false, "NetStream.Unpause.Notify")] {
+    for (paused, code) in [
+        (true, "NetStream.Pause.Notify"),
+        (false, "NetStream.Unpause.Notify"),
+    ] {
         let arguments = [Value::Null, Value::Boolean(paused), Value::Number(0.0)];
         let sent = peer.command(1, "pause", 0.0, &arguments);
-        assert_eq!(peer.feed(&sent), Ok(vec![Event::Pause { stream_id: 1, paused }]));
+        assert_eq!(
+            peer.feed(&sent),
+            Ok(vec![Event::Pause {
+                stream_id: 1,
+                paused
+            }])
+        );
         assert_eq!(peer.replies(), [format!("1 onStatus 0 {code}")]);
     }
 }
@@ -74,7 +83,11 @@ fn leaving_is_told_once() {
     ] {
         let mut peer = playing();
         let sent = peer.command(stream_id, name, 0.0, &arguments);
-        assert_eq!(peer.feed(&sent), Ok(vec![Event::StopPlay { stream_id: 1 }]), "{name}");
+        assert_eq!(
+            peer.feed(&sent),
+            Ok(vec![Event::StopPlay { stream_id: 1 }]),
+            "{name}"
+        );
         assert_eq!(peer.feed(&sent), Ok(vec![]), "{name}");
     }
 }
