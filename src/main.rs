@@ -92,8 +92,14 @@ fn main() -> ExitCode {
         let demo = background_service("demo", Demo::new(assembled.live.clone()));
         assembled.server.add_service(demo);
     }
-    announce(&assembled.listening);
-    assembled.run();
+    let listening = assembled.listening.clone();
+    if arguments.daemon {
+        // Afterwards nobody sees it.
+        announce(&listening);
+        assembled.run(|| {});
+    } else {
+        assembled.run(move || announce(&listening));
+    }
     ExitCode::SUCCESS
 }
 

@@ -159,12 +159,15 @@ pub fn assemble(config: &Config, opt: Opt) -> Result<Assembled, StartError> {
 impl Assembled {
     /// Runs until a signal ends it: SIGTERM lets players and publishers end properly, SIGINT does not, SIGQUIT hands the
     /// listening sockets to a process started with `--upgrade`, SIGHUP reads the certificates again.
-    pub fn run(mut self) {
+    ///
+    /// `ready` is called once when all of these are watched for, so whoever is told that the server runs may send them at once.
+    pub fn run(mut self, ready: impl FnOnce() + Send + 'static) {
         self.server.bootstrap();
         let signals = Signals {
             live: self.live,
             certs: self.certs,
             grace: self.grace,
+            ready: Mutex::new(Some(Box::new(ready))),
         };
         self.server.run(pingora::server::RunArgs {
             shutdown_signal: Box::new(signals),
@@ -323,6 +326,8 @@ struct Signals {
     live: Live,
     certs: Vec<Arc<CertStore>>,
     grace: Duration,
+    /// Taken when the signals are watched for. A signal watch must be `Sync`.
+    ready: Mutex<Option<Box<dyn FnOnce() + Send>>>,
 }
 
 #[async_trait]
@@ -340,6 +345,9 @@ impl ShutdownSignalWatch for Signals {
         ) else {
             return ShutdownSignal::FastShutdown;
         };
+        if let Some(ready) = self.ready.lock().take() {
+            ready();
+        }
         loop {
             tokio::select! {
                 _ = quit.recv() => return ShutdownSignal::GracefulUpgrade,

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 
 use super::EndReason;
-use super::unit::Unit;
+use super::unit::{MAX_STEP_MS, Unit};
 
 /// Which bytes a log holds. Players whose answers differ here cannot share one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -191,13 +191,18 @@ impl Log {
     /// bytes, and wakes the watchers.
     pub(crate) fn append(&self, budget: usize, make: impl FnOnce(u64) -> Unit) {
         let mut ring = self.ring.lock();
-        let unit = Arc::new(make(ring.next));
+        let mut unit = make(ring.next);
+        if let Some(last) = ring.units.back() {
+            let step = unit.dts_ms.saturating_sub(last.dts_ms).min(MAX_STEP_MS);
+            unit.clock_ms = last.clock_ms + step;
+        }
+        let unit = Arc::new(unit);
         ring.next += 1;
         ring.bytes += unit.data.memory();
         if unit.prelude.is_some() {
             ring.newest_start = Some(unit.seq);
         }
-        let newest_ms = unit.dts_ms;
+        let newest_ms = unit.clock_ms;
         ring.units.push_back(unit);
         self.trim(&mut ring, newest_ms, budget);
         for watcher in &ring.watchers {
@@ -225,7 +230,7 @@ impl Log {
             // What joiners start from is kept however old it is; without a GOP cache nobody starts in the past.
             let needed =
                 self.window.gop_cache && ring.newest_start.is_some_and(|start| front.seq >= start);
-            let old = newest_ms.saturating_sub(front.dts_ms) > kept_ms;
+            let old = newest_ms.saturating_sub(front.clock_ms) > kept_ms;
             if !(over || (old && !needed)) {
                 break;
             }
@@ -289,11 +294,11 @@ impl Log {
         let ring = self.ring.lock();
         if !self.window.fast_cache.is_zero() && !self.key.format.has_video() {
             let back = u64::try_from(self.window.fast_cache.as_millis()).unwrap_or(u64::MAX);
-            let from = ring.units.back()?.dts_ms.saturating_sub(back);
+            let from = ring.units.back()?.clock_ms.saturating_sub(back);
             return ring
                 .units
                 .iter()
-                .find(|u| u.prelude.is_some() && u.dts_ms >= from)
+                .find(|u| u.prelude.is_some() && u.clock_ms >= from)
                 .cloned();
         }
         self.newest_start(&ring)
@@ -316,7 +321,7 @@ impl Log {
         let (Some(at), Some(newest)) = (ring.units.get(index), ring.units.back()) else {
             return Place::Here;
         };
-        let behind = Duration::from_millis(newest.dts_ms.saturating_sub(at.dts_ms));
+        let behind = Duration::from_millis(newest.clock_ms.saturating_sub(at.clock_ms));
         match start {
             // Never to an inter frame, and never back: with one long GOP the player stays where it is until the ring drops it.
             Some(start) if behind > self.lag() && start.seq > from => Place::Skip(start),
@@ -406,6 +411,7 @@ mod tests {
             seq,
             data: Framed::copy_from(&[0; 100]),
             dts_ms,
+            clock_ms: 0,
             headers_version: 0,
             prelude: start.then(|| {
                 Arc::new(Prelude {
@@ -501,6 +507,16 @@ mod tests {
         // At the edge, and near it.
         assert!(matches!(log.place(30), Place::Here));
         assert!(matches!(log.place(25), Place::Here));
+    }
+
+    #[test]
+    fn a_jump_of_the_timeline_makes_nobody_late() {
+        let log = log(2000);
+        for dts_ms in [0, 40, 3_600_000, 3_600_040, 80, 120] {
+            put(&log, dts_ms, dts_ms == 0 || dts_ms == 80);
+        }
+        assert!(matches!(log.place(1), Place::Here));
+        assert_eq!(seqs(&log, 0).len(), 6);
     }
 
     #[test]

@@ -153,6 +153,10 @@ pub struct Prelude {
     pub headers: Framed,
 }
 
+/// What a step of the stream's timeline adds to a log's clock at most, in milliseconds. Under `time_jitter: off` or `zero` timestamps may
+/// jump by hours; nobody is late because of that.
+pub const MAX_STEP_MS: u64 = 1000;
+
 /// One unit of a log. Shared by all players; immutable.
 #[derive(Debug)]
 pub struct Unit {
@@ -162,6 +166,8 @@ pub struct Unit {
     pub data: Framed,
     /// Time of its first frame on the stream's timeline, in milliseconds.
     pub dts_ms: u64,
+    /// The log's own clock at this unit, in milliseconds: how far players have fallen behind is measured by it. See [`MAX_STEP_MS`].
+    pub clock_ms: u64,
     /// Counts the changes of sequence headers and metadata in the log up to the end of this unit. A player whose last unit
     /// has another number than the one it resumes at needs the headers again.
     pub headers_version: u64,

@@ -119,6 +119,7 @@ impl LogWriter {
             seq,
             data: pending.builder.finish(),
             dts_ms: pending.first_dts_ms,
+            clock_ms: 0,
             headers_version,
             prelude: pending.prelude,
         });

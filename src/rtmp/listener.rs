@@ -185,8 +185,6 @@ impl Connection {
             }
             Err(end) => end,
         };
-        // The session may hold a last word to the peer: an _error, an onStatus.
-        let _ = timeout(GOODBYE, self.say_goodbye()).await;
         if matches!(end, End::Protocol(_) | End::Media(_)) {
             self.live.counters().count(Count::ProtocolError);
         }
@@ -201,6 +199,8 @@ impl Connection {
             end => debug!("connection ended: {end}"),
         }
         self.unpublish(end.reason());
+        // The stream is free before the peer sees the close. The session may hold a last word to it: an _error, an onStatus.
+        let _ = timeout(GOODBYE, self.say_goodbye()).await;
     }
 
     async fn drive(
