@@ -37,7 +37,7 @@ pub use log::{Format, Log, LogKey, Place, Read, Watch, Window};
 pub use publisher::Publisher;
 pub use stream::{AvFlags, Counters, PushError, Seat, SeatError, Stream};
 pub(crate) use unit::message_header;
-pub use unit::{FrameBuilder, Framed, Prelude, Unit};
+pub use unit::{FrameBuilder, Framed, MAX_STEP_MS, Prelude, Unit};
 
 use publisher::Control;
 use stream::Tick;
