@@ -59,6 +59,7 @@ mod ingest;
 pub mod media;
 pub mod mux;
 pub mod observe;
+mod percent;
 pub mod play;
 mod record;
 pub mod rtmp;

@@ -13,6 +13,7 @@
 //! Names are percent-decoded once, after the path was split. A name that would be ambiguous or dangerous afterwards
 //! is refused ([`BadPath`]).
 
+use crate::percent;
 use std::fmt;
 use std::str::FromStr;
 
@@ -319,23 +320,7 @@ impl Found {
 
 /// Decodes one segment of a path, once (RFC 3986 §2.1).
 pub(crate) fn decode(segment: &str) -> Result<String, BadPath> {
-    let mut bytes = Vec::with_capacity(segment.len());
-    let mut rest = segment.bytes();
-    while let Some(byte) = rest.next() {
-        if byte != b'%' {
-            bytes.push(byte);
-            continue;
-        }
-        let mut digit = || {
-            rest.next()
-                .and_then(|byte| char::from(byte).to_digit(16))
-                .and_then(|d| u8::try_from(d).ok())
-        };
-        let (Some(high), Some(low)) = (digit(), digit()) else {
-            return Err(BadPath::Percent);
-        };
-        bytes.push(high << 4 | low);
-    }
+    let bytes = percent::decode(segment).ok_or(BadPath::Percent)?;
     let name = String::from_utf8(bytes).map_err(|_| BadPath::NotUtf8)?;
     if name.contains('/') {
         return Err(BadPath::EncodedSlash);

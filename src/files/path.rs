@@ -4,6 +4,7 @@
 //! zero byte in disguise. A name that begins with a dot is refused like one that is not there: such files are
 //! hidden for a reason (`.git`, `.htpasswd`).
 
+use crate::percent;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -78,23 +79,7 @@ impl FilePath {
 }
 
 fn name(segment: &str) -> Result<OsString, BadPath> {
-    let mut bytes = Vec::with_capacity(segment.len());
-    let mut rest = segment.bytes();
-    while let Some(byte) = rest.next() {
-        if byte != b'%' {
-            bytes.push(byte);
-            continue;
-        }
-        let mut digit = || {
-            rest.next()
-                .and_then(|b| char::from(b).to_digit(16))
-                .and_then(|d| u8::try_from(d).ok())
-        };
-        let (Some(high), Some(low)) = (digit(), digit()) else {
-            return Err(BadPath::Percent);
-        };
-        bytes.push(high << 4 | low);
-    }
+    let bytes = percent::decode(segment).ok_or(BadPath::Percent)?;
     match bytes.as_slice() {
         [] => Err(BadPath::Empty),
         [b'.'] | [b'.', b'.'] => Err(BadPath::Dots),
