@@ -20,6 +20,7 @@
 //! reference that is made from them. A proxy that embeds the library builds a [`Live`] in code
 //! (`Live { rtmp: …, ..Live::default() }`) or takes it from its own file with [`Live::from_yaml`].
 
+mod cidr;
 mod environment;
 mod error;
 mod hints;
@@ -48,6 +49,7 @@ use serde_yaml::{Mapping, Value};
 use self::node::Data;
 use self::schema::{Context, Origins};
 
+pub use self::cidr::{Network, NetworkError};
 pub use self::error::{ConfigError, ConfigErrors, Origin, Problem};
 pub use self::live::{
     Cert, Dvr, DvrPlan, Http, HttpRemux, Https, Limits, Live, Log, LogFormat, LogLevel, OnBusy,
