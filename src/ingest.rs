@@ -6,6 +6,7 @@ use bytes::Bytes;
 use thiserror::Error;
 use tracing::{Span, info};
 
+use crate::client::Client;
 use crate::config::Publish;
 use crate::hub::{Counters, EndReason, PublishError, Publisher, PushError, StreamKey};
 use crate::media::FrameKind;
@@ -77,6 +78,7 @@ pub(crate) fn told(reason: EndReason) -> &'static str {
 
 /// Who publishes what, as a client named it.
 pub(crate) struct Wanted<'a> {
+    pub(crate) client: &'a Client,
     /// The vhost's name: a query parameter, or the host.
     pub(crate) vhost: &'a str,
     pub(crate) app: &'a str,
@@ -87,7 +89,7 @@ pub(crate) struct Wanted<'a> {
 
 impl Ingest {
     /// Claims the stream. The current span gets its name.
-    pub(crate) fn begin(live: &Live, wanted: &Wanted<'_>) -> Result<Self, Refused> {
+    pub(crate) async fn begin(live: &Live, wanted: &Wanted<'_>) -> Result<Self, Refused> {
         let claim = || -> Result<Publisher, Refused> {
             let (vhost, settings) = live.vhosts().resolve(vhost::without_port(wanted.vhost));
             if !settings.enabled {
@@ -113,7 +115,16 @@ impl Ingest {
         span.record("vhost", key.vhost());
         span.record("app", key.app());
         span.record("stream", key.stream());
-        info!(encoder = wanted.encoder, "publish started");
+        let Client {
+            protocol,
+            page,
+            url,
+            ..
+        } = wanted.client;
+        info!(
+            encoder = wanted.encoder,
+            protocol, url, page, "publish started"
+        );
         live.counters().count(Count::Publish);
         Ok(Self {
             live: live.clone(),

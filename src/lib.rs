@@ -51,6 +51,7 @@
 #![warn(missing_docs)]
 #![deny(unsafe_code)]
 
+mod client;
 pub mod config;
 pub mod demo;
 pub mod files;

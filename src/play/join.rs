@@ -1,13 +1,13 @@
 //! From a wish to play to a player with a seat: the steps that all protocols share.
 
 use std::future::Future;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
 use thiserror::Error;
 use tracing::{debug, info};
 
+use crate::client::Client;
 use crate::config::{OnMissing, StartTime, Vhost};
 use crate::hub::{Format, Seat, SeatError, Stream, StreamKey};
 use crate::observe::Count;
@@ -23,9 +23,7 @@ pub(crate) struct Wish {
     pub(crate) key: StreamKey,
     pub(crate) settings: Arc<Vhost>,
     pub(crate) format: Format,
-    pub(crate) peer: Option<SocketAddr>,
-    /// The name of the protocol in the access log.
-    pub(crate) protocol: &'static str,
+    pub(crate) client: Client,
     /// When it was asked: where the time to the first byte begins.
     pub(crate) asked: Instant,
 }
@@ -89,9 +87,9 @@ impl Live {
     ) -> Result<Joined, NoPlay> {
         let result = self.try_join(&wish, admission, left).await;
         let Wish {
-            key, peer, asked, ..
+            key, client, asked, ..
         } = wish;
-        let peer = Peer(peer);
+        let peer = Peer(client.peer);
         match &result {
             Ok(_) => self.counters().count(Count::Play),
             Err(NoPlay::Left) => debug!(%peer, stream = %key, "a player left while it waited"),
@@ -115,7 +113,7 @@ impl Live {
     ) -> Result<Joined, NoPlay> {
         let admission = match admission {
             Some(admission) => admission,
-            None => self.admit(wish.peer)?,
+            None => self.admit(wish.client.peer)?,
         };
         let stream = self.find_or_wait(&wish.key, &wish.settings, left).await?;
         let seat = stream.open(
@@ -124,11 +122,11 @@ impl Live {
         )?;
         let account = Account {
             counters: self.shared_counters(),
-            client: self.next_client(),
-            peer: wish.peer,
+            client: wish.client.id,
+            peer: wish.client.peer,
             key: wish.key.clone(),
             format: wish.format.name(),
-            protocol: wish.protocol,
+            protocol: wish.client.protocol,
             asked: wish.asked,
             first_byte: None,
             bytes: 0,

@@ -11,6 +11,7 @@ use thiserror::Error;
 use tokio::time::MissedTickBehavior;
 use tracing::{Instrument, field, info, info_span, warn};
 
+use crate::client::Client;
 use crate::hub::{PublishError, PushError};
 use crate::ingest::{Ended, Ingest, Refused, Wanted};
 use crate::media::flv::{FlvError, FlvReader, TAG_AUDIO, TAG_SCRIPT, TAG_VIDEO};
@@ -58,16 +59,16 @@ impl End {
 impl Live {
     /// Publishes the request's body as the stream that `target` names.
     pub(super) async fn publish(&self, session: &mut Session, target: &Target) -> Result<()> {
-        let peer = session.client_addr().and_then(|a| a.as_inet()).copied();
+        let client = self.client(session, false);
         let span = info_span!(
             "http_publish",
-            client = self.next_client(),
-            peer = %Peer(peer),
+            client = client.id,
+            peer = %Peer(client.peer),
             vhost = field::Empty,
             app = field::Empty,
             stream = field::Empty,
         );
-        self.publish_in_span(session, target, peer)
+        self.publish_in_span(session, target, &client)
             .instrument(span)
             .await
     }
@@ -76,12 +77,12 @@ impl Live {
         &self,
         session: &mut Session,
         target: &Target,
-        peer: Option<std::net::SocketAddr>,
+        client: &Client,
     ) -> Result<()> {
         let crossdomain = self.config().http.crossdomain;
         // Whatever becomes of it: a body that was not read to its end is in the way of another request.
         session.set_keepalive(None);
-        let _admission = match self.admit(peer) {
+        let _admission = match self.admit(client.peer) {
             Ok(admission) => admission,
             Err(refusal) => {
                 info!("publish refused: {refusal}");
@@ -100,12 +101,13 @@ impl Live {
             .and_then(|value| value.to_str().ok())
             .map(str::to_owned);
         let wanted = Wanted {
+            client,
             vhost: target.key.vhost(),
             app: target.key.app(),
             stream: target.key.stream(),
             encoder: encoder.as_deref(),
         };
-        let mut ingest = match Ingest::begin(self, &wanted) {
+        let mut ingest = match Ingest::begin(self, &wanted).await {
             Ok(ingest) => ingest,
             Err(refused) => {
                 let status = match refused {

@@ -12,6 +12,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::sync::oneshot;
 use tracing::debug;
 
+use crate::client::Client;
 use crate::hub::{Format, SeatError};
 
 use super::file::{Place, Sent};
@@ -131,6 +132,24 @@ impl Live {
         Ok(reads && self.send_file(session, Place::Mount).await? == Sent::Yes)
     }
 
+    /// Who sent the request.
+    pub(super) fn client(&self, session: &Session, websocket: bool) -> Client {
+        let request = session.req_header();
+        let page = request.headers.get(header::REFERER);
+        Client {
+            id: self.next_client(),
+            peer: session.client_addr().and_then(|a| a.as_inet()).copied(),
+            protocol: match (websocket, session.is_http2()) {
+                (true, _) => "websocket",
+                (false, true) => "http2",
+                (false, false) => "http1",
+            },
+            query: request.uri.query().unwrap_or_default().to_owned(),
+            page: page.and_then(|page| page.to_str().ok()).map(str::to_owned),
+            url: format!("{}{}", route::host(session), request.uri.path()),
+        }
+    }
+
     async fn text(&self, session: &mut Session, status: StatusCode, line: &str) -> Result<()> {
         http::text(session, status, self.config().http.crossdomain, line).await
     }
@@ -146,12 +165,7 @@ impl Live {
             key: target.key,
             settings: target.settings,
             format: target.format,
-            peer: session.client_addr().and_then(|a| a.as_inet()).copied(),
-            protocol: match (&accept, session.is_http2()) {
-                (Some(_), _) => "websocket",
-                (None, true) => "http2",
-                (None, false) => "http1",
-            },
+            client: self.client(session, accept.is_some()),
             asked: Instant::now(),
         };
         let left = async {

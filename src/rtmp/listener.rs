@@ -18,6 +18,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 use tracing::{Instrument, debug, field, info, info_span, warn};
 
+use crate::client::{Client, join_queries};
 use crate::config::BadPath;
 use crate::hub::{EndReason, PublishError, PushError};
 use crate::hub::{Format, StreamKey};
@@ -64,10 +65,10 @@ impl ServerApp for RtmpApp {
         let peer = stream
             .get_socket_digest()
             .and_then(|d| d.peer_addr().and_then(|a| a.as_inet()).copied());
-        let client = self.live.next_client();
+        let id = self.live.next_client();
         let span = info_span!(
             "rtmp",
-            client,
+            client = id,
             peer = %Peer(peer),
             vhost = field::Empty,
             app = field::Empty,
@@ -76,7 +77,7 @@ impl ServerApp for RtmpApp {
         async {
             match self.live.admit(peer) {
                 Ok(admission) => {
-                    Connection::new(self.live.clone(), stream, peer, admission)
+                    Connection::new(self.live.clone(), id, stream, peer, admission)
                         .run(shutdown.clone())
                         .await;
                 }
@@ -94,6 +95,8 @@ impl ServerApp for RtmpApp {
 
 struct Connection {
     live: Live,
+    /// The client's number.
+    id: u64,
     io: Stream,
     session: ServerSession,
     connect: Option<Connect>,
@@ -153,7 +156,13 @@ impl End {
 }
 
 impl Connection {
-    fn new(live: Live, io: Stream, peer: Option<SocketAddr>, admission: Admission) -> Self {
+    fn new(
+        live: Live,
+        id: u64,
+        io: Stream,
+        peer: Option<SocketAddr>,
+        admission: Admission,
+    ) -> Self {
         let config = SessionConfig {
             chunk_size: live.config().rtmp.chunk_size,
             server: SERVER.to_owned(),
@@ -161,6 +170,7 @@ impl Connection {
         };
         Self {
             live,
+            id,
             io,
             session: ServerSession::new(config, Instant::now()),
             connect: None,
@@ -218,7 +228,7 @@ impl Connection {
                     }
                     let handled = self.session.handle_input(Instant::now());
                     // What came before a violation counts.
-                    self.events()?;
+                    self.events().await?;
                     handled?;
                     // The rest of the input was decoded between the events.
                     self.session.handle_timeout(Instant::now())?;
@@ -295,14 +305,14 @@ impl Connection {
         Ok(checked?)
     }
 
-    fn events(&mut self) -> Result<(), End> {
+    async fn events(&mut self) -> Result<(), End> {
         while let Some(event) = self.session.poll_event() {
             match event {
                 Event::Connect(connect) => {
                     self.connect = Some(connect);
                     self.session.accept_connect();
                 }
-                Event::Publish(publish) => self.publish(&publish)?,
+                Event::Publish(publish) => self.publish(&publish).await?,
                 Event::Play(play) => {
                     self.wanted = Some(play);
                 }
@@ -367,8 +377,8 @@ impl Connection {
         }
     }
 
-    fn publish(&mut self, publish: &Publish) -> Result<(), End> {
-        match self.begin(publish) {
+    async fn publish(&mut self, publish: &Publish) -> Result<(), End> {
+        match self.begin(publish).await {
             Ok(ingest) => {
                 self.session.accept_publish(publish.stream_id);
                 self.publishing = Some(Publishing {
@@ -384,7 +394,7 @@ impl Connection {
         }
     }
 
-    fn begin(&mut self, publish: &Publish) -> Result<Ingest, Reject> {
+    async fn begin(&mut self, publish: &Publish) -> Result<Ingest, Reject> {
         if self.publishing.is_some() {
             return Err(bad_name("this connection publishes a stream already"));
         }
@@ -394,18 +404,33 @@ impl Connection {
             .ok_or_else(|| bad_name("publish before connect"))?;
         let vhost = vhost_of(connect, &publish.name)
             .map_err(|bad| bad_name(&format!("the vhost's name holds {bad}")))?;
+        let client = self.client(connect, &publish.name);
         let wanted = Wanted {
+            client: &client,
             vhost: &vhost,
             app: split_query(&connect.app).0,
             stream: split_query(&publish.name).0,
             encoder: Some(&connect.flash_ver),
         };
-        Ingest::begin(&self.live, &wanted).map_err(|refused| match refused {
+        let begun = Ingest::begin(&self.live, &wanted).await;
+        begun.map_err(|refused| match refused {
             Refused::Name(_) | Refused::Claim(PublishError::Busy { .. }) => {
                 bad_name(&refused.to_string())
             }
             refused => Reject::new("NetStream.Publish.Denied", refused.to_string()),
         })
+    }
+
+    /// Who wants the stream of that name.
+    fn client(&self, connect: &Connect, name: &str) -> Client {
+        Client {
+            id: self.id,
+            peer: self.peer,
+            protocol: "rtmp",
+            query: join_queries(&[name, &connect.app, &connect.tc_url].map(|n| split_query(n).1)),
+            page: Some(connect.page_url.clone()).filter(|page| !page.is_empty()),
+            url: split_query(&connect.tc_url).0.to_owned(),
+        }
     }
 
     /// Answers a play; the stream may have to be waited for.
@@ -451,8 +476,7 @@ impl Connection {
             key,
             settings,
             format: Format::Rtmp,
-            peer: self.peer,
-            protocol: "rtmp",
+            client: self.client(connect, &play.name),
             asked,
         };
         // A client that goes away while it waits is noticed when the wait is over: nothing is read meanwhile.
