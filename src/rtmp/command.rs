@@ -1,7 +1,7 @@
 //! Commands: from a message to a name with arguments, and the replies.
 
 use super::amf0::{Amf0Error, Value, decode_prefix, encode};
-use super::event::{Connect, Play, Publish, PublishKind};
+use super::event::{Connect, Play, Publish, PublishKind, Reject};
 use super::limits::MAX_FOURCCS;
 use bytes::BytesMut;
 
@@ -57,6 +57,13 @@ impl Command {
         self.values.get(index + 1)
     }
 
+    /// What stands where a command object is expected.
+    pub fn object(&self) -> Option<&Value> {
+        self.values
+            .first()
+            .filter(|value| value.properties().is_some())
+    }
+
     /// A text argument; empty when it is not there or no text.
     pub fn text(&self, index: usize) -> &str {
         self.argument(index)
@@ -96,6 +103,7 @@ impl Command {
                 .get("capsEx")
                 .and_then(Value::as_f64)
                 .unwrap_or_default() as u32,
+            via: text("via"),
         })
     }
 
@@ -189,8 +197,21 @@ pub(crate) fn info(level: &str, code: &str, description: &str) -> Vec<(String, V
     .into()
 }
 
-/// The answer to an accepted connect. `server` is the name and version of this server.
-pub(crate) fn connect_result(transaction: f64, server: &str) -> BytesMut {
+/// The information object of a rejection.
+pub(crate) fn rejection(reject: &Reject) -> Value {
+    let mut info = info("error", reject.code, &reject.description);
+    if let Some(url) = &reject.redirect {
+        let ex = Value::object([
+            ("code", Value::Number(302.0)),
+            ("redirect", Value::from(url.as_str())),
+        ]);
+        info.push(("ex".to_owned(), ex));
+    }
+    Value::Object(info)
+}
+
+/// What passes here by E-RTMP v2, for connect and its answer alike.
+pub(crate) fn enhanced() -> [(&'static str, Value); 4] {
     let forward = |fourccs: &[&str]| {
         Value::object(
             ["*"]
@@ -203,16 +224,24 @@ pub(crate) fn connect_result(transaction: f64, server: &str) -> BytesMut {
         .iter()
         .chain(&AUDIO_FOURCCS)
         .map(|&fourcc| Value::from(fourcc));
-    let properties = Value::object([
-        // In the form of Flash Media Server, which is what clients parse that parse it.
-        ("fmsVer", Value::from("FMS/3,5,3,888")),
-        ("capabilities", Value::Number(31.0)),
-        ("mode", Value::Number(1.0)),
+    [
         ("fourCcList", Value::StrictArray(all.collect())),
         ("videoFourCcInfoMap", forward(&VIDEO_FOURCCS)),
         ("audioFourCcInfoMap", forward(&AUDIO_FOURCCS)),
         ("capsEx", Value::Number(CAPS_EX)),
-    ]);
+    ]
+}
+
+/// The answer to an accepted connect. `server` is the name and version of this server.
+pub(crate) fn connect_result(transaction: f64, server: &str) -> BytesMut {
+    let mut properties = vec![
+        // In the form of Flash Media Server, which is what clients parse that parse it.
+        ("fmsVer", Value::from("FMS/3,5,3,888")),
+        ("capabilities", Value::Number(31.0)),
+        ("mode", Value::Number(1.0)),
+    ];
+    properties.extend(enhanced());
+    let properties = Value::object(properties);
     let mut info = info(
         "status",
         "NetConnection.Connect.Success",

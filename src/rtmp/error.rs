@@ -184,6 +184,8 @@ pub enum Phase {
     Connect,
     /// A publish or play command.
     Publish,
+    /// What a client waits for: the server's answer to connect, createStream, publish or play.
+    Answer,
 }
 
 impl std::fmt::Display for Phase {
@@ -192,6 +194,7 @@ impl std::fmt::Display for Phase {
             Phase::Handshake => "the handshake",
             Phase::Connect => "the connect command",
             Phase::Publish => "a publish or play command",
+            Phase::Answer => "the server's answer",
         })
     }
 }

@@ -82,6 +82,9 @@ pub struct Connect {
     pub fourcc_list: Vec<String>,
     /// E-RTMP: `capsEx`, 0 when not sent.
     pub caps_ex: u32,
+    /// The nodes through which the stream has come or will go, in the form of HTTP's `Via`; what relays of this crate say of themselves,
+    /// and empty for all others.
+    pub via: String,
 }
 
 /// A publish command (RTMP 1.0 §7.2.2.6).
@@ -143,6 +146,9 @@ pub struct Reject {
     pub code: &'static str,
     /// Text for a person. FFmpeg and OBS show it.
     pub description: String,
+    /// Where the client should go instead, `rtmp://host:port/app/stream`: said as `ex: { code: 302, redirect }`, as Flash Media Server and
+    /// SRS do. Few clients act on it.
+    pub redirect: Option<String>,
 }
 
 impl Reject {
@@ -151,6 +157,16 @@ impl Reject {
         Reject {
             code,
             description: description.into(),
+            redirect: None,
+        }
+    }
+
+    /// A rejection that says where the stream is: `NetConnection.Connect.Rejected`.
+    pub fn redirect(url: impl Into<String>) -> Self {
+        Reject {
+            code: "NetConnection.Connect.Rejected",
+            description: "The stream is elsewhere.".to_owned(),
+            redirect: Some(url.into()),
         }
     }
 }

@@ -1,11 +1,13 @@
-//! The handshake, server side: the plain one of the specification, and the one with digests that Flash Player 9 brought.
+//! The handshake. Server side: the plain one of the specification, and the one with digests that Flash Player 9 brought.
 //!
 //! [`Handshake::advance`] takes C0, C1 and C2 off the front of the input as they become complete, and writes S0, S1
 //! and S2 as soon as C1 is there. A client that put a valid HMAC-SHA256 digest into C1 (either of the two layouts)
 //! gets digests in S1 and S2, made as Flash Media Server does; FFmpeg and Flash Player check them. All others, old clients with a
 //! zero version field among them, get the plain form with C1 echoed as S2. C2 is not checked: what clients put there differs too much.
 //!
-//! Nothing here is secret, so the filling of S1 and S2 is derived from C1 rather than from a random source. The same
+//! Client side, [`ClientHandshake`] speaks the plain form, which every server takes (librtmp and with it OBS know no other).
+//!
+//! Nothing here is secret, so the filling of S1 and S2 is derived from C1, and that of C1 from nothing, rather than from a random source. The same
 //! input gives the same output.
 //!
 //! Cited as "RTMP": *Adobe's Real Time Messaging Protocol*, version 1.0, December 2012. The digests are in no specification.
@@ -108,6 +110,71 @@ impl Handshake {
             self.consumed += PACKET_BYTES as u64;
             self.state = State::Done;
         }
+        Ok(true)
+    }
+}
+
+/// The client's side of one handshake, in the plain form.
+#[derive(Debug, Default)]
+pub struct ClientHandshake {
+    /// C2 is sent.
+    answered: bool,
+    consumed: u64,
+}
+
+impl ClientHandshake {
+    /// Appends C0 and C1 to `out`.
+    pub fn start(out: &mut BytesMut) -> Self {
+        out.put_u8(VERSION);
+        // RTMP §5.2.3: time and zero.
+        out.put_bytes(0, 8);
+        let mut fill = [0; PACKET_BYTES - 8];
+        Filler::new(b"pingora-live").fill(&mut fill);
+        out.put_slice(&fill);
+        Self::default()
+    }
+
+    /// Bytes taken off the input so far.
+    pub fn consumed(&self) -> u64 {
+        self.consumed
+    }
+
+    /// Takes what is complete off `input`, and appends C2 to `out` once S1 is there. True once S2 is through. What S2 holds is not
+    /// checked: servers differ.
+    ///
+    /// # Errors
+    /// [`ProtocolError::NotRtmp`] or [`ProtocolError::Encrypted`], judged by the first byte alone.
+    pub fn advance(
+        &mut self,
+        input: &mut BytesMut,
+        out: &mut BytesMut,
+    ) -> Result<bool, ProtocolError> {
+        if !self.answered {
+            match input.first() {
+                None => return Ok(false),
+                Some(&VERSION) => {}
+                Some(&version @ (6 | 8 | 9)) => return Err(ProtocolError::Encrypted { version }),
+                Some(&first) => {
+                    return Err(ProtocolError::NotRtmp {
+                        first,
+                        guess: guess(first),
+                    });
+                }
+            }
+            if input.len() < 1 + PACKET_BYTES {
+                return Ok(false);
+            }
+            input.advance(1);
+            // RTMP §5.2.4: C2 is S1.
+            out.put_slice(&input.split_to(PACKET_BYTES));
+            self.consumed += 1 + PACKET_BYTES as u64;
+            self.answered = true;
+        }
+        if input.len() < PACKET_BYTES {
+            return Ok(false);
+        }
+        input.advance(PACKET_BYTES);
+        self.consumed += PACKET_BYTES as u64;
         Ok(true)
     }
 }

@@ -15,6 +15,14 @@ pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Time from the answer to connect, or from the end of the last publish, to the next publish or play.
 pub const PUBLISH_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// Time that a server has to answer a client's connect, createStream, and publish or play, each.
+///
+/// A server may hold a play for a stream that is not there yet; ours does for 5 s unless it is told otherwise.
+pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Longest code, description or URL that is kept of a server's status, in characters: they go to logs and to players.
+pub const MAX_STATUS_CHARS: usize = 512;
+
 /// Longest audio, video or aggregate message, in bytes.
 ///
 /// The format can say 16 MiB. A keyframe of 4K at 100 Mbit/s is about 2 MiB.

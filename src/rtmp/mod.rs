@@ -1,6 +1,7 @@
-//! The server side of RTMP, without sockets and without a clock.
+//! RTMP, without sockets and without a clock.
 //!
-//! [`ServerSession`] is one connection. Its driver owns the socket and the time:
+//! [`ServerSession`] is one connection of a server; [`ClientSession`] is one of a client, and is driven alike. The server's driver owns
+//! the socket and the time:
 //!
 //! 1. Read from the socket into [`ServerSession::input`], then call [`ServerSession::handle_input`].
 //! 2. Call [`ServerSession::poll_event`] until it returns nothing, and answer [`Event::Connect`],
@@ -37,4 +38,5 @@ mod session;
 
 pub use error::{Blame, ChunkError, Guess, Phase, ProtocolError};
 pub use event::{Connect, Event, MediaKind, Play, Publish, PublishKind, Reject};
+pub use session::client::{ClientConfig, ClientError, ClientEvent, ClientSession, Purpose};
 pub use session::{FIRST_MEDIA_CSID, ServerSession, SessionConfig};

@@ -1,12 +1,12 @@
 //! What a session does with each message.
 
-use super::{CSID_CONTROL, NetStream, ServerSession, State, StreamState};
+use super::{NetStream, ServerSession, State, StreamState};
 use crate::rtmp::amf0::{self, Value};
 use crate::rtmp::command::{Command, CommandError, info};
 use crate::rtmp::error::ProtocolError;
 use crate::rtmp::event::{Event, MediaKind};
-use crate::rtmp::limits::{MAX_CHUNK_SIZE, MAX_IDLE_COMMANDS, MAX_STREAMS};
-use crate::rtmp::message::{self, Aggregate, Message};
+use crate::rtmp::limits::{MAX_IDLE_COMMANDS, MAX_STREAMS};
+use crate::rtmp::message::{self, Message};
 use bytes::{Buf, Bytes};
 
 /// Longest part of a command's name that an error repeats, in characters.
@@ -15,41 +15,10 @@ const MAX_SHOWN_NAME: usize = 64;
 impl ServerSession {
     /// Acts on a message from a chunk stream.
     pub(super) fn handle_message(&mut self, message: Message) -> Result<(), ProtocolError> {
+        if self.wire.control(&message)? {
+            return Ok(());
+        }
         match message.type_id {
-            message::SET_CHUNK_SIZE => {
-                let size = self.number(&message, "Set Chunk Size")?;
-                if size == 0 || size > MAX_CHUNK_SIZE {
-                    return Err(
-                        self.bad_control("Set Chunk Size", "a size of 0 or over 0x7fffffff")
-                    );
-                }
-                self.decoder.set_chunk_size(size);
-            }
-            message::ABORT => {
-                let csid = self.number(&message, "Abort")?;
-                self.decoder.abort(csid);
-            }
-            message::WINDOW_ACK_SIZE => {
-                // A window of 0 would ask for an acknowledgement of nothing, forever: keep what we have.
-                if let size @ 1.. = self.number(&message, "Window Acknowledgement Size")? {
-                    self.ack_window = u64::from(size);
-                }
-            }
-            message::SET_PEER_BANDWIDTH => {
-                let size = self.number(&message, "Set Peer Bandwidth")?;
-                // RTMP §5.4.5: the answer is our window, if it is another than before. The fifth byte (how strict
-                // the limit is) changes nothing for us, and some leave it out.
-                if size != self.announced_window {
-                    self.announced_window = size;
-                    self.send(
-                        CSID_CONTROL,
-                        message::WINDOW_ACK_SIZE,
-                        0,
-                        &size.to_be_bytes(),
-                    );
-                }
-            }
-            message::USER_CONTROL => self.handle_user_control(&message.payload),
             message::COMMAND_AMF0 => self.handle_command(message.stream_id, &message.payload)?,
             message::COMMAND_AMF3 => {
                 self.handle_command(message.stream_id, &without_selector(message.payload))?
@@ -60,7 +29,7 @@ impl ServerSession {
                     .stream_in(message.stream_id, StreamState::Publishing)
                     .is_some()
                 {
-                    self.aggregate = Some(Aggregate::new(message));
+                    self.wire.split(message);
                 }
             }
             _ => self.handle_inner(message),
@@ -132,18 +101,6 @@ impl ServerSession {
         });
     }
 
-    /// RTMP §6.2. Events without meaning for a server, and cut ones, are ignored.
-    fn handle_user_control(&mut self, payload: &[u8]) {
-        let Some((event, data)) = payload.split_first_chunk::<2>() else {
-            return;
-        };
-        if u16::from_be_bytes(*event) == message::EVENT_PING_REQUEST
-            && let Some(&time) = data.first_chunk::<4>()
-        {
-            self.send_user_control(message::EVENT_PING_RESPONSE, u32::from_be_bytes(time));
-        }
-    }
-
     fn handle_command(&mut self, stream_id: u32, body: &[u8]) -> Result<(), ProtocolError> {
         let position = self.position();
         let command = Command::parse(body).map_err(|error| match error {
@@ -206,7 +163,7 @@ impl ServerSession {
             }
             "publish" => self.publish(stream_id, command),
             "play" => self.play(stream_id, command),
-            "play2" => self.send_status(
+            "play2" => self.wire.send_status(
                 stream_id,
                 "error",
                 "NetStream.Play.Failed",
@@ -278,7 +235,12 @@ impl ServerSession {
 
     fn publish(&mut self, stream_id: u32, command: &Command) {
         let Some(stream) = self.stream_in(stream_id, StreamState::Idle) else {
-            return self.send_status(stream_id, "error", "NetStream.Publish.BadName", NO_STREAM);
+            return self.wire.send_status(
+                stream_id,
+                "error",
+                "NetStream.Publish.BadName",
+                NO_STREAM,
+            );
         };
         let publish = command.publish(stream_id);
         stream.state = StreamState::PublishAsked;
@@ -288,7 +250,9 @@ impl ServerSession {
 
     fn play(&mut self, stream_id: u32, command: &Command) {
         let Some(stream) = self.stream_in(stream_id, StreamState::Idle) else {
-            return self.send_status(stream_id, "error", "NetStream.Play.Failed", NO_STREAM);
+            return self
+                .wire
+                .send_status(stream_id, "error", "NetStream.Play.Failed", NO_STREAM);
         };
         let play = command.play(stream_id);
         stream.state = StreamState::PlayAsked;
@@ -305,7 +269,7 @@ impl ServerSession {
         let description = format!("{} is now unpublished.", stream.name);
         self.phase_since = self.now;
         self.events.push_back(Event::Unpublish { stream_id });
-        self.send_status(
+        self.wire.send_status(
             stream_id,
             "status",
             "NetStream.Unpublish.Success",
@@ -325,7 +289,8 @@ impl ServerSession {
             ("NetStream.Unpause.Notify", "Unpaused.")
         };
         self.events.push_back(Event::Pause { stream_id, paused });
-        self.send_status(stream_id, "status", code, description);
+        self.wire
+            .send_status(stream_id, "status", code, description);
     }
 
     /// The client ended a play; nothing if there is none on the stream.
@@ -359,34 +324,21 @@ impl ServerSession {
     fn send_result(&mut self, transaction: f64, value: Value) {
         // Transaction 0 says that no answer is wanted.
         if transaction != 0.0 {
-            self.send_command(0, "_result", transaction, &[Value::Null, value]);
+            self.wire
+                .send_command(0, "_result", transaction, &[Value::Null, value]);
         }
     }
 
     fn send_error(&mut self, transaction: f64, description: &str) {
         let info = Value::Object(info("error", "NetConnection.Call.Failed", description));
-        self.send_command(0, "_error", transaction, &[Value::Null, info]);
+        self.wire
+            .send_command(0, "_error", transaction, &[Value::Null, info]);
     }
 
     fn send_fc(&mut self, stream_id: u32, name: &str, code: &str, description: &str) {
         let info = Value::Object(info("status", code, description));
-        self.send_command(stream_id, name, 0.0, &[Value::Null, info]);
-    }
-
-    /// The number at the start of a control message.
-    fn number(&self, message: &Message, name: &'static str) -> Result<u32, ProtocolError> {
-        match message.payload.first_chunk::<4>() {
-            Some(&bytes) => Ok(u32::from_be_bytes(bytes)),
-            None => Err(self.bad_control(name, "less than 4 bytes")),
-        }
-    }
-
-    fn bad_control(&self, message: &'static str, problem: &'static str) -> ProtocolError {
-        ProtocolError::Control {
-            position: self.position(),
-            message,
-            problem,
-        }
+        self.wire
+            .send_command(stream_id, name, 0.0, &[Value::Null, info]);
     }
 }
 
@@ -394,7 +346,7 @@ impl ServerSession {
 const NO_STREAM: &str = "no such message stream, or it is in use";
 
 /// The string at the start of AMF0, and how many bytes it takes.
-fn leading_string(payload: &[u8]) -> Option<(String, usize)> {
+pub(super) fn leading_string(payload: &[u8]) -> Option<(String, usize)> {
     // Not worth decoding an object to find that it is no string.
     const STRING_MARKER: u8 = 2;
     let mut rest = payload;
@@ -409,7 +361,7 @@ fn leading_string(payload: &[u8]) -> Option<(String, usize)> {
 
 /// E-RTMP, "Important AMF3-encoded Historical Specification Clarification": types 15 and 17 start with a format
 /// selector, and 0 is AMF0. Some encoders leave it out; a name (marker 2) cannot be mistaken for it.
-fn without_selector(mut payload: Bytes) -> Bytes {
+pub(super) fn without_selector(mut payload: Bytes) -> Bytes {
     if payload.first() == Some(&0) {
         payload.advance(1);
     }

@@ -1,24 +1,25 @@
-//! The server session: messages in, events and replies out.
+//! The server session: messages in, events and replies out. [`client`] has the other end.
 
+pub mod client;
 mod dialogue;
 #[cfg(test)]
 mod tests;
+mod wire;
 
-use super::amf0::{self, Value};
-use super::chunk::{Decoder, Encoder};
-use super::command::{body, connect_result, info};
+use super::amf0::Value;
+use super::command::{connect_result, info, rejection};
 use super::error::{Phase, ProtocolError};
 use super::event::{Event, Reject};
 use super::handshake::Handshake;
 use super::limits::{
-    CONNECT_TIMEOUT, HANDSHAKE_TIMEOUT, MAX_HELD_INPUT_BYTES, MAX_KEPT_INPUT_BYTES,
-    MAX_OUT_CHUNK_SIZE, MAX_OUTPUT_BYTES, MAX_PENDING_EVENTS, MIN_READ_BYTES, PUBLISH_TIMEOUT,
-    READ_BYTES,
+    CONNECT_TIMEOUT, HANDSHAKE_TIMEOUT, MAX_HELD_INPUT_BYTES, MAX_OUT_CHUNK_SIZE, MAX_OUTPUT_BYTES,
+    MAX_PENDING_EVENTS, PUBLISH_TIMEOUT,
 };
-use super::message::{self, Aggregate};
+use super::message;
 use bytes::{Bytes, BytesMut};
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
+use wire::{CSID_COMMAND, CSID_CONTROL, Came, Wire};
 
 /// What a [`ServerSession`] needs to be told.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,12 +44,6 @@ impl Default for SessionConfig {
     }
 }
 
-/// The chunk stream of protocol and user control messages (RTMP §5.4).
-const CSID_CONTROL: u32 = 2;
-/// The chunk stream of commands of the connection.
-const CSID_COMMAND: u32 = 3;
-/// The chunk stream of commands of a message stream.
-const CSID_STREAM: u32 = 5;
 /// The lowest chunk stream that a session leaves to media.
 pub const FIRST_MEDIA_CSID: u32 = 6;
 /// RTMP §5.4.5: the limit type "dynamic".
@@ -99,25 +94,12 @@ pub struct ServerSession {
     /// When the phase began that [`Self::deadline`] is about.
     phase_since: Instant,
     state: State,
-    input: BytesMut,
+    wire: Wire,
     handshake: Handshake,
-    decoder: Decoder,
-    /// What is left of an aggregate message; comes before the input.
-    aggregate: Option<Aggregate>,
-    encoder: Encoder,
-    output: BytesMut,
     events: VecDeque<Event>,
     streams: Vec<NetStream>,
     /// Commands since the last publish.
     idle_commands: u32,
-    /// After how many bytes we acknowledge.
-    ack_window: u64,
-    /// [`Self::bytes_received`] at the last acknowledgement.
-    acknowledged: u64,
-    /// What the peer was last told to acknowledge after.
-    announced_window: u32,
-    /// Input that came after the end of the session.
-    dropped: u64,
     failure: Option<ProtocolError>,
 }
 
@@ -128,19 +110,11 @@ impl ServerSession {
             now,
             phase_since: now,
             state: State::Handshake,
-            input: BytesMut::new(),
+            wire: Wire::new(config.window_ack_size),
             handshake: Handshake::new(),
-            decoder: Decoder::new(),
-            aggregate: None,
-            encoder: Encoder::new(),
-            output: BytesMut::new(),
             events: VecDeque::new(),
             streams: Vec::new(),
             idle_commands: 0,
-            ack_window: u64::from(config.window_ack_size.max(1)),
-            acknowledged: 0,
-            announced_window: config.window_ack_size,
-            dropped: 0,
             failure: None,
             config,
         }
@@ -149,18 +123,7 @@ impl ServerSession {
     /// Where to append what was received, with room for a read of at least [`MIN_READ_BYTES`]. Only append, and call this
     /// anew for each read.
     pub fn input(&mut self) -> &mut BytesMut {
-        let (length, capacity) = (self.input.len(), self.input.capacity());
-        let full = capacity - length < MIN_READ_BYTES;
-        if length <= READ_BYTES && (full || capacity > MAX_KEPT_INPUT_BYTES) {
-            // Not `reserve`, which would reuse a buffer that once held a large chunk for the rest of the connection, and
-            // let the next sequence header, kept as long as the stream lives, keep all of it alive.
-            let mut fresh = BytesMut::with_capacity(length + READ_BYTES);
-            fresh.extend_from_slice(&self.input);
-            self.input = fresh;
-        } else if full {
-            self.input.reserve(READ_BYTES);
-        }
-        &mut self.input
+        self.wire.input()
     }
 
     /// Decodes what was appended to [`input`](Self::input), as far as it goes.
@@ -170,7 +133,7 @@ impl ServerSession {
     pub fn handle_input(&mut self, now: Instant) -> Result<(), ProtocolError> {
         self.now = now;
         if self.failure.is_some() {
-            self.drop_input();
+            self.wire.drop_input();
         }
         self.pump();
         match &self.failure {
@@ -190,7 +153,7 @@ impl ServerSession {
 
     /// Bytes to send. What is polled no longer counts against [`MAX_OUTPUT_BYTES`], so poll only what can be sent.
     pub fn poll_output(&mut self) -> Option<Bytes> {
-        (!self.output.is_empty()).then(|| self.output.split().freeze())
+        self.wire.poll_output()
     }
 
     /// When [`handle_timeout`](Self::handle_timeout) is due; nothing while the peer publishes, or while an event waits for
@@ -227,44 +190,45 @@ impl ServerSession {
         };
         let window = self.config.window_ack_size;
         let [a, b, c, d] = window.to_be_bytes();
-        self.send(
+        self.wire.send(
             CSID_CONTROL,
             message::WINDOW_ACK_SIZE,
             0,
             &window.to_be_bytes(),
         );
-        self.send(
+        self.wire.send(
             CSID_CONTROL,
             message::SET_PEER_BANDWIDTH,
             0,
             &[a, b, c, d, LIMIT_DYNAMIC],
         );
-        self.announced_window = window;
+        self.wire.announced_window = window;
         // RTMP §7.2.1.1 figure: stream 0 begins once the connection is accepted.
-        self.send_user_control(message::EVENT_STREAM_BEGIN, 0);
+        self.wire.send_user_control(message::EVENT_STREAM_BEGIN, 0);
         let chunk_size = self.config.chunk_size.clamp(1, MAX_OUT_CHUNK_SIZE);
-        self.send(
+        self.wire.send(
             CSID_CONTROL,
             message::SET_CHUNK_SIZE,
             0,
             &chunk_size.to_be_bytes(),
         );
-        self.encoder.set_chunk_size(chunk_size);
+        self.wire.encoder.set_chunk_size(chunk_size);
         let result = connect_result(transaction, &self.config.server);
-        self.send(CSID_COMMAND, message::COMMAND_AMF0, 0, &result);
+        self.wire
+            .send(CSID_COMMAND, message::COMMAND_AMF0, 0, &result);
         // Flash Media Server says so when its bandwidth check is done, and clients of its time wait for it; librtmp and
         // FFmpeg answer with _checkbw.
-        self.send_command(0, "onBWDone", 0.0, &[Value::Null]);
+        self.wire.send_command(0, "onBWDone", 0.0, &[Value::Null]);
         self.enter(State::Connected);
     }
 
-    /// Answers [`Event::Connect`] with `NetConnection.Connect.Rejected`. The driver sends the output and closes.
-    pub fn reject_connect(&mut self, description: &str) {
+    /// Answers [`Event::Connect`] with an error, such as `NetConnection.Connect.Rejected`. The driver sends the output and closes.
+    pub fn reject_connect(&mut self, reject: &Reject) {
         let State::Connecting { transaction } = self.state else {
             return;
         };
-        let info = Value::Object(info("error", "NetConnection.Connect.Rejected", description));
-        self.send_command(0, "_error", transaction, &[Value::Null, info]);
+        self.wire
+            .send_command(0, "_error", transaction, &[Value::Null, rejection(reject)]);
         self.enter(State::Closed);
     }
 
@@ -275,8 +239,10 @@ impl ServerSession {
         };
         stream.state = StreamState::Publishing;
         let description = format!("{} is now published.", stream.name);
-        self.send_user_control(message::EVENT_STREAM_BEGIN, stream_id);
-        self.send_status(stream_id, "status", "NetStream.Publish.Start", &description);
+        self.wire
+            .send_user_control(message::EVENT_STREAM_BEGIN, stream_id);
+        self.wire
+            .send_status(stream_id, "status", "NetStream.Publish.Start", &description);
         self.idle_commands = 0;
     }
 
@@ -286,7 +252,7 @@ impl ServerSession {
             return;
         };
         stream.state = StreamState::Idle;
-        self.send_status(stream_id, "error", reject.code, &reject.description);
+        self.send_rejection(stream_id, reject);
         self.phase_since = self.now;
     }
 
@@ -296,7 +262,7 @@ impl ServerSession {
             return;
         };
         stream.state = StreamState::Idle;
-        self.send_status(stream_id, "error", reject.code, &reject.description);
+        self.send_rejection(stream_id, reject);
         self.phase_since = self.now;
     }
 
@@ -309,16 +275,20 @@ impl ServerSession {
         };
         stream.state = StreamState::Playing;
         let name = stream.name.clone();
-        self.send_user_control(message::EVENT_STREAM_BEGIN, stream_id);
+        self.wire
+            .send_user_control(message::EVENT_STREAM_BEGIN, stream_id);
         // Flash's order, which players of its time wait for: reset, start, permission, data.
         let reset = format!("Playing and resetting {name}.");
-        self.send_status(stream_id, "status", "NetStream.Play.Reset", &reset);
+        self.wire
+            .send_status(stream_id, "status", "NetStream.Play.Reset", &reset);
         let start = format!("Started playing {name}.");
-        self.send_status(stream_id, "status", "NetStream.Play.Start", &start);
+        self.wire
+            .send_status(stream_id, "status", "NetStream.Play.Start", &start);
         let access = [Value::Boolean(true), Value::Boolean(true)];
-        self.send_data(stream_id, "|RtmpSampleAccess", &access);
+        self.wire.send_data(stream_id, "|RtmpSampleAccess", &access);
         let started = info("status", "NetStream.Data.Start", "Started streaming.");
-        self.send_data(stream_id, "onStatus", &[Value::Object(started)]);
+        self.wire
+            .send_data(stream_id, "onStatus", &[Value::Object(started)]);
         self.idle_commands = 0;
     }
 
@@ -330,15 +300,17 @@ impl ServerSession {
         stream.state = StreamState::Idle;
         let name = stream.name.clone();
         let unpublished = format!("{name} is now unpublished.");
-        self.send_status(
+        self.wire.send_status(
             stream_id,
             "status",
             "NetStream.Play.UnpublishNotify",
             &unpublished,
         );
-        self.send_user_control(message::EVENT_STREAM_EOF, stream_id);
+        self.wire
+            .send_user_control(message::EVENT_STREAM_EOF, stream_id);
         let stopped = format!("Stopped playing {name}.");
-        self.send_status(stream_id, "status", "NetStream.Play.Stop", &stopped);
+        self.wire
+            .send_status(stream_id, "status", "NetStream.Play.Stop", &stopped);
         self.phase_since = self.now;
     }
 
@@ -352,18 +324,18 @@ impl ServerSession {
         self.events.retain(|event| {
             !matches!(event, Event::Media { stream_id: id, .. } | Event::Data { stream_id: id, .. } if *id == stream_id)
         });
-        self.send_status(stream_id, "error", reject.code, &reject.description);
+        self.send_rejection(stream_id, reject);
         self.phase_since = self.now;
     }
 
     /// Bytes appended to [`input`](Self::input) since the start of the connection.
     pub fn bytes_received(&self) -> u64 {
-        self.position() + self.dropped + self.input.len() as u64
+        self.wire.received()
     }
 
     /// Bytes of the connection that are decoded: where the next chunk starts.
     pub fn position(&self) -> u64 {
-        self.handshake.consumed() + self.decoder.consumed()
+        self.wire.position()
     }
 
     /// What is waited for with a deadline, and for how long.
@@ -402,7 +374,7 @@ impl ServerSession {
     fn pump(&mut self) {
         while self.failure.is_none() && self.events.len() < MAX_PENDING_EVENTS {
             if self.holds() {
-                if self.input.len() > MAX_HELD_INPUT_BYTES {
+                if self.wire.input.len() > MAX_HELD_INPUT_BYTES {
                     self.fail(ProtocolError::HeldInputOverflow {
                         position: self.position(),
                     });
@@ -410,7 +382,7 @@ impl ServerSession {
                 break;
             }
             match self.step() {
-                Ok(true) if self.output.len() > MAX_OUTPUT_BYTES => {
+                Ok(true) if self.wire.output.len() > MAX_OUTPUT_BYTES => {
                     // A last reply would only wait behind the others.
                     self.state = State::Closed;
                     self.fail(ProtocolError::OutputOverflow {
@@ -422,43 +394,36 @@ impl ServerSession {
                 Err(error) => self.fail(error),
             }
         }
-        self.acknowledge();
+        if self.state == State::Connected {
+            self.wire.acknowledge();
+        }
     }
 
     /// Decodes one thing. False when there is not enough input for it.
     fn step(&mut self) -> Result<bool, ProtocolError> {
-        if let Some(aggregate) = &mut self.aggregate {
-            match aggregate.next() {
-                Ok(Some(inner)) => self.handle_inner(inner),
-                Ok(None) => self.aggregate = None,
-                Err(end) => {
-                    let position = self.position();
-                    return Err(ProtocolError::Aggregate {
-                        position,
-                        offset: end.offset,
-                        reading: end.reading,
-                    });
-                }
-            }
-            return Ok(true);
-        }
         match self.state {
             State::Handshake => {
-                if !self.handshake.advance(&mut self.input, &mut self.output)? {
+                let done = self
+                    .handshake
+                    .advance(&mut self.wire.input, &mut self.wire.output);
+                self.wire.before_chunks = self.handshake.consumed();
+                if !done? {
                     return Ok(false);
                 }
                 self.enter(State::Opened);
                 Ok(true)
             }
             State::Closed => {
-                self.drop_input();
+                self.wire.drop_input();
                 Ok(false)
             }
             State::Opened | State::Connecting { .. } | State::Connected => {
-                let decoded = self.decoder.decode(&mut self.input);
-                let position = self.position();
-                match decoded.map_err(|source| ProtocolError::Chunk { position, source })? {
-                    Some(message) => self.handle_message(message).map(|()| true),
+                match self.wire.next()? {
+                    Some(Came::Whole(message)) => self.handle_message(message).map(|()| true),
+                    Some(Came::Inner(message)) => {
+                        self.handle_inner(message);
+                        Ok(true)
+                    }
                     None => Ok(false),
                 }
             }
@@ -475,7 +440,7 @@ impl ServerSession {
                     ..
                 },
             ) => {
-                self.output.extend_from_slice(HTTP_ANSWER);
+                self.wire.output.extend_from_slice(HTTP_ANSWER);
             }
             (State::Handshake | State::Closed, _) => {}
             (State::Opened | State::Connecting { .. }, _) => {
@@ -484,10 +449,11 @@ impl ServerSession {
                     "NetConnection.Connect.Failed",
                     &error.to_string(),
                 ));
-                self.send_command(0, "_error", CONNECT_TRANSACTION, &[Value::Null, info]);
+                self.wire
+                    .send_command(0, "_error", CONNECT_TRANSACTION, &[Value::Null, info]);
             }
             (State::Connected, ProtocolError::TimedOut { .. }) => {
-                self.send_status(
+                self.wire.send_status(
                     0,
                     "error",
                     "NetConnection.Connect.IdleTimeOut",
@@ -495,7 +461,7 @@ impl ServerSession {
                 );
             }
             (State::Connected, _) => {
-                self.send_status(
+                self.wire.send_status(
                     0,
                     "error",
                     "NetConnection.Connect.Closed",
@@ -503,80 +469,24 @@ impl ServerSession {
                 );
             }
         }
-        self.aggregate = None;
-        self.drop_input();
+        self.wire.drop_input();
         self.state = State::Closed;
         self.failure = Some(error);
     }
 
-    fn drop_input(&mut self) {
-        self.dropped += self.input.len() as u64;
-        self.input.clear();
-    }
-
-    /// RTMP §5.4.3: an acknowledgement whenever a window is full. At most one for each call, so that a tiny window
-    /// cannot make us send more than we receive.
-    fn acknowledge(&mut self) {
-        let received = self.bytes_received();
-        if self.state == State::Connected && received - self.acknowledged >= self.ack_window {
-            self.acknowledged = received;
-            // The sequence number wraps at 2^32.
-            self.send(
-                CSID_CONTROL,
-                message::ACKNOWLEDGEMENT,
-                0,
-                &(received as u32).to_be_bytes(),
-            );
-        }
+    fn send_rejection(&mut self, stream_id: u32, reject: &Reject) {
+        self.wire.send_command(
+            stream_id,
+            "onStatus",
+            0.0,
+            &[Value::Null, rejection(reject)],
+        );
     }
 
     fn stream_in(&mut self, id: u32, state: StreamState) -> Option<&mut NetStream> {
         self.streams
             .iter_mut()
             .find(|stream| stream.id == id && stream.state == state)
-    }
-
-    fn send(&mut self, csid: u32, type_id: u8, stream_id: u32, payload: &[u8]) {
-        self.encoder
-            .encode(csid, type_id, stream_id, 0, payload, &mut self.output);
-    }
-
-    fn send_user_control(&mut self, event: u16, value: u32) {
-        self.send(
-            CSID_CONTROL,
-            message::USER_CONTROL,
-            0,
-            &message::user_control(event, value),
-        );
-    }
-
-    fn send_command(&mut self, stream_id: u32, name: &str, transaction: f64, values: &[Value]) {
-        let csid = if stream_id == 0 {
-            CSID_COMMAND
-        } else {
-            CSID_STREAM
-        };
-        self.send(
-            csid,
-            message::COMMAND_AMF0,
-            stream_id,
-            &body(name, transaction, values),
-        );
-    }
-
-    /// A data message (RTMP §7.1.2).
-    fn send_data(&mut self, stream_id: u32, name: &str, values: &[Value]) {
-        let mut data = BytesMut::new();
-        for value in std::iter::once(&Value::from(name)).chain(values) {
-            amf0::encode(value, &mut data);
-        }
-        self.send(CSID_STREAM, message::DATA_AMF0, stream_id, &data);
-    }
-
-    /// onStatus (RTMP §7.2.2).
-    fn send_status(&mut self, stream_id: u32, level: &str, code: &str, description: &str) {
-        let info = Value::Object(info(level, code, description));
-        self.send_command(stream_id, "onStatus", 0.0, &[Value::Null, info]);
     }
 }
 

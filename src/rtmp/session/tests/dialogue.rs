@@ -224,7 +224,8 @@ fn a_rejected_connect_is_told_why_and_heard_no_more() {
     peer.session.input().put_slice(&sent);
     peer.session.handle_input(peer.now).unwrap();
     assert!(matches!(peer.session.poll_event(), Some(Event::Connect(_))));
-    peer.session.reject_connect("no such vhost");
+    let reject = Reject::new("NetConnection.Connect.Rejected", "no such vhost");
+    peer.session.reject_connect(&reject);
     let [reply] = &peer.received()[..] else {
         panic!()
     };

@@ -1,13 +1,15 @@
 //! Sessions under test, and what they have in common.
 
+mod client;
 mod dialogue;
 mod limits;
 mod play;
 mod replay;
 
-use super::{Encoder, Event, ProtocolError, Reject, ServerSession, SessionConfig, Value, body};
+use super::{Event, ProtocolError, Reject, ServerSession, SessionConfig, Value};
 use crate::rtmp::amf0::decode_all;
-use crate::rtmp::chunk::Decoder;
+use crate::rtmp::chunk::{Decoder, Encoder};
+use crate::rtmp::command::body;
 use crate::rtmp::event::MediaKind;
 use crate::rtmp::handshake::PACKET_BYTES;
 use crate::rtmp::message::{self, AUDIO, COMMAND_AMF0, COMMAND_AMF3, Message, VIDEO};
