@@ -68,6 +68,6 @@ pub mod service;
 pub mod tls;
 mod vhost;
 
-pub use play::{Handled, HttpConnections, Live, LiveProxy};
+pub use play::{Handled, HttpConnections, Live, LiveProxy, ReloadError};
 pub use record::{EndOfRecording, Recorded};
 pub use rtmp::listener::RtmpApp;

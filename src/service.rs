@@ -22,7 +22,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tracing::{error, info};
 
 use crate::config::{self, Config};
-use crate::play::{Live, LiveProxy};
+use crate::play::{Live, LiveProxy, ReloadError};
 use crate::rtmp::listener::RtmpApp;
 use crate::tls::{CertError, CertSource, CertStore};
 
@@ -81,7 +81,6 @@ pub struct Assembled {
     pub live: Live,
     /// Where it listens.
     pub listening: Vec<Listening>,
-    certs: Vec<Arc<CertStore>>,
     grace: Duration,
 }
 
@@ -105,7 +104,7 @@ pub fn assemble(config: &Config, opt: Opt) -> Result<Assembled, StartError> {
         upgrade,
         listening: Vec::new(),
     };
-    let mut certs = Vec::new();
+    let mut stores = Stores::default();
 
     let mut rtmp = Service::new("rtmp".to_owned(), RtmpApp::new(live.clone()));
     let mut rtmp_sockets = Sockets::default();
@@ -115,7 +114,7 @@ pub fn assemble(config: &Config, opt: Opt) -> Result<Assembled, StartError> {
     }
     if let Some(tls) = &live_config.rtmp.tls {
         let store = CertStore::load(vec![CertSource::from(tls)])?;
-        certs.push(Arc::clone(&store));
+        stores.rtmps = Some(Arc::clone(&store));
         for address in &tls.listen {
             let key = binder.bind("rtmps", *address, &mut rtmp_sockets)?;
             let endpoint = listener(key, *address, live_config, RTMP_READ_BUFFER);
@@ -135,7 +134,7 @@ pub fn assemble(config: &Config, opt: Opt) -> Result<Assembled, StartError> {
     }
     if let Some(https) = &live_config.https {
         let store = CertStore::load(https.certs.iter().map(CertSource::from).collect())?;
-        certs.push(Arc::clone(&store));
+        stores.https = Some(Arc::clone(&store));
         // pingora's list knows no http/1.0, and a client that offers nothing else is turned away by it; without HTTP/2 there
         // is nothing to choose.
         let alpn = https.http2.then_some(ALPN::H2H1);
@@ -147,25 +146,29 @@ pub fn assemble(config: &Config, opt: Opt) -> Result<Assembled, StartError> {
     }
     server.add_service(WithSockets::new(http, http_sockets));
 
+    let reloader = Reloader {
+        config: config.clone(),
+        live: live.clone(),
+        stores,
+    };
+    live.set_reader(move || reloader.reload());
     Ok(Assembled {
         server,
         live,
         listening: binder.listening,
-        certs,
         grace,
     })
 }
 
 impl Assembled {
     /// Runs until a signal ends it: SIGTERM lets players and publishers end properly, SIGINT does not, SIGQUIT hands the
-    /// listening sockets to a process started with `--upgrade`, SIGHUP reads the certificates again.
+    /// listening sockets to a process started with `--upgrade`, SIGHUP reads the configuration and the certificates again.
     ///
     /// `ready` is called once when all of these are watched for, so whoever is told that the server runs may send them at once.
     pub fn run(mut self, ready: impl FnOnce() + Send + 'static) {
         self.server.bootstrap();
         let signals = Signals {
             live: self.live,
-            certs: self.certs,
             grace: self.grace,
             ready: Mutex::new(Some(Box::new(ready))),
         };
@@ -324,7 +327,6 @@ impl<A: ServerApp + Send + Sync + 'static> PingoraService for WithSockets<A> {
 /// Ends the server when a signal says so.
 struct Signals {
     live: Live,
-    certs: Vec<Arc<CertStore>>,
     grace: Duration,
     /// Taken when the signals are watched for. A signal watch must be `Sync`.
     ready: Mutex<Option<Box<dyn FnOnce() + Send>>>,
@@ -352,7 +354,7 @@ impl ShutdownSignalWatch for Signals {
             tokio::select! {
                 _ = quit.recv() => return ShutdownSignal::GracefulUpgrade,
                 _ = int.recv() => return ShutdownSignal::FastShutdown,
-                _ = hup.recv() => self.reload(),
+                _ = hup.recv() => reload(&self.live),
                 _ = term.recv() => {
                     info!(connections = self.live.connections(), "shutting down");
                     tokio::select! {
@@ -370,14 +372,59 @@ impl ShutdownSignalWatch for Signals {
     }
 }
 
-impl Signals {
-    fn reload(&self) {
-        for store in &self.certs {
-            match store.reload() {
-                Ok(()) => info!("certificates read again"),
-                Err(error) => error!(%error, "the certificates were not changed"),
-            }
+fn reload(live: &Live) {
+    match live.reload() {
+        Ok(changes) if changes.is_empty() => {
+            info!("configuration read again: nothing is different")
         }
+        Ok(changes) => info!(
+            changed = changes.changed.join(", "),
+            needs_restart = changes.needs_restart.join(", "),
+            "configuration read again"
+        ),
+        Err(error) => error!("the configuration was not changed: {error}"),
+    }
+}
+
+/// The certificates that are served.
+#[derive(Default)]
+struct Stores {
+    rtmps: Option<Arc<CertStore>>,
+    https: Option<Arc<CertStore>>,
+}
+
+/// Reads the configuration again.
+struct Reloader {
+    /// As the server was started with.
+    config: Config,
+    live: Live,
+    stores: Stores,
+}
+
+impl Reloader {
+    fn reload(&self) -> Result<config::Changes, ReloadError> {
+        let read = self.config.read_again(config::environment());
+        let not_a_file = || {
+            let why = "the configuration of this server was not read from a file";
+            ReloadError::new(vec![why.to_owned()])
+        };
+        let next = read
+            .ok_or_else(not_a_file)?
+            .map_err(|errors| ReloadError::new(errors.iter().map(ToString::to_string).collect()))?;
+        // Certificates are read before anything is changed, and checked once more when they are put into use.
+        check(&next).map_err(|error| ReloadError::new(vec![error.to_string()]))?;
+        let failed = |error: CertError| ReloadError::new(vec![error.to_string()]);
+        if let (Some(store), Some(https)) = (&self.stores.https, &next.live.https) {
+            let sources = https.certs.iter().map(CertSource::from).collect();
+            store.replace(sources).map_err(failed)?;
+        }
+        if let (Some(store), Some(tls)) = (&self.stores.rtmps, &next.live.rtmp.tls) {
+            store.replace(vec![CertSource::from(tls)]).map_err(failed)?;
+        }
+        let mut changes = self.live.apply(next.live.clone());
+        let server = self.config.server_differences(&next);
+        changes.needs_restart.extend(server);
+        Ok(changes)
     }
 }
 

@@ -85,7 +85,8 @@ pub enum CertError {
 /// Answers TLS handshakes. The first source is the default, for clients that name none or an unknown one.
 #[derive(Debug)]
 pub struct CertStore {
-    sources: Vec<CertSource>,
+    /// Guards what is read on a reload; held to clone or replace it.
+    sources: RwLock<Vec<CertSource>>,
     /// Guards the pointer to the present set; held to clone it, and to swap it on a reload.
     loaded: RwLock<Arc<Loaded>>,
 }
@@ -103,7 +104,10 @@ impl CertStore {
     /// The first [`CertError`].
     pub fn load(sources: Vec<CertSource>) -> Result<Arc<Self>, CertError> {
         let loaded = RwLock::new(Arc::new(read_all(&sources)?));
-        Ok(Arc::new(Self { sources, loaded }))
+        Ok(Arc::new(Self {
+            sources: RwLock::new(sources),
+            loaded,
+        }))
     }
 
     /// Reads the files again. Connections that are open keep what they have.
@@ -111,8 +115,18 @@ impl CertStore {
     /// # Errors
     /// The first [`CertError`]; then nothing changes.
     pub fn reload(&self) -> Result<(), CertError> {
-        let loaded = Arc::new(read_all(&self.sources)?);
+        let sources = self.sources.read().clone();
+        self.replace(sources)
+    }
+
+    /// Reads other files, and serves them from now on.
+    ///
+    /// # Errors
+    /// The first [`CertError`]; then nothing changes.
+    pub fn replace(&self, sources: Vec<CertSource>) -> Result<(), CertError> {
+        let loaded = Arc::new(read_all(&sources)?);
         *self.loaded.write() = loaded;
+        *self.sources.write() = sources;
         Ok(())
     }
 

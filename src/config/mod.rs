@@ -30,6 +30,7 @@ mod mount;
 mod node;
 mod print;
 mod recording_path;
+mod reload;
 mod schema;
 mod secret;
 mod sections;
@@ -41,7 +42,7 @@ mod validate;
 mod tests;
 
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde_yaml::{Mapping, Value};
@@ -59,6 +60,7 @@ pub(crate) use self::mount::decode as decode_name;
 pub use self::mount::{BadPath, Extension, Mount, MountError, MountMatch};
 pub use self::print::{Key, keys, print_config};
 pub use self::recording_path::{Moment, Names, RecordingPath, RecordingPathError};
+pub use self::reload::{Changes, needs_restart};
 pub use self::secret::Secret;
 
 /// The file that is read when none is named, if it is there; from the working folder.
@@ -75,8 +77,20 @@ pub struct Config {
     pub live: Live,
     /// The other keys at the top level, which are pingora's, as they stand in the file.
     pub server: Mapping,
+    /// The file that it was read from. Not part of a comparison.
+    source: Source,
     /// Where the values came from, for errors that are found later. Not part of a comparison.
     origins: Origins,
+}
+
+/// What a configuration was read from.
+#[derive(Clone, Debug, Default)]
+enum Source {
+    /// A text, or nothing.
+    #[default]
+    Text,
+    /// This file; or where there was none, [`DEFAULT_FILE`] if it is there by now.
+    File(Option<PathBuf>),
 }
 
 impl PartialEq for Config {
@@ -95,20 +109,55 @@ impl Config {
         environment: impl Iterator<Item = (String, String)>,
     ) -> Result<Config, ConfigErrors> {
         let default = Path::new(DEFAULT_FILE);
+        // The working folder may be another one later.
+        let source = Source::File(path.and_then(|path| std::path::absolute(path).ok()));
         let path = match path {
             Some(path) => path,
             None if default.exists() => default,
-            None => return Config::from_yaml("", "defaults", environment),
+            None => {
+                let config = Config::from_yaml("", "defaults", environment)?;
+                return Ok(Config { source, ..config });
+            }
         };
         let name = path.display().to_string();
         match read_file(path) {
-            Ok(text) => Config::from_yaml(&text, &name, environment),
+            Ok(text) => {
+                let config = Config::from_yaml(&text, &name, environment)?;
+                Ok(Config { source, ..config })
+            }
             Err(message) => Err(ConfigErrors::one(ConfigError {
                 origin: whole_file(&Arc::from(name)),
                 key: String::new(),
                 problem: Problem::Unreadable { message },
             })),
         }
+    }
+
+    /// Reads the file again that it was read from, with the files that it names; `None` when it was not read from one.
+    ///
+    /// # Errors
+    /// As [`Config::load`] and [`Config::check_files`].
+    pub fn read_again(
+        &self,
+        environment: impl Iterator<Item = (String, String)>,
+    ) -> Option<Result<Config, ConfigErrors>> {
+        let Source::File(path) = &self.source else {
+            return None;
+        };
+        let again = Config::load(path.as_deref(), environment)
+            .and_then(|config| config.check_files().map(|()| config));
+        Some(again)
+    }
+
+    /// pingora's keys that are not the same in both. All of them need a restart.
+    pub fn server_differences(&self, other: &Config) -> Vec<String> {
+        let (one, other) = (&self.server, &other.server);
+        let keys = one
+            .keys()
+            .chain(other.keys().filter(|key| !one.contains_key(*key)));
+        keys.filter(|key| one.get(*key) != other.get(*key))
+            .filter_map(|key| key.as_str().map(str::to_owned))
+            .collect()
     }
 
     /// Reads the text of a file; `file` is its name in errors.

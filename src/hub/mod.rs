@@ -120,7 +120,6 @@ pub struct Hub {
 }
 
 struct Inner {
-    limits: HubLimits,
     /// Guards which streams there are and who holds each. Taken at publish, find and tick, not for frames.
     registry: Mutex<Registry>,
     waiters: Waiters,
@@ -131,8 +130,8 @@ struct Inner {
 /// Told of each claim that is given, before its first frame.
 type OnPublish = Box<dyn Fn(&Arc<Stream>) + Send + Sync>;
 
-#[derive(Default)]
 struct Registry {
+    limits: HubLimits,
     streams: HashMap<StreamKey, Entry>,
     shutdown: bool,
 }
@@ -148,8 +147,11 @@ impl Hub {
     pub fn new(limits: HubLimits) -> Self {
         Self {
             inner: Arc::new(Inner {
-                limits,
-                registry: Mutex::default(),
+                registry: Mutex::new(Registry {
+                    limits,
+                    streams: HashMap::new(),
+                    shutdown: false,
+                }),
                 waiters: Waiters::default(),
                 next_publisher: AtomicU64::new(1),
                 on_publish: OnceLock::new(),
@@ -161,6 +163,11 @@ impl Hub {
     /// publisher's thread. It must not block. Only the first call has an effect.
     pub(crate) fn on_publish(&self, told: impl Fn(&Arc<Stream>) + Send + Sync + 'static) {
         let _ = self.inner.on_publish.set(Box::new(told));
+    }
+
+    /// Changes the bounds. Streams that are there keep what they have.
+    pub(crate) fn set_limits(&self, limits: HubLimits) {
+        self.inner.registry.lock().limits = limits;
     }
 
     /// Claims a stream for a publisher.
@@ -182,18 +189,14 @@ impl Hub {
             .values()
             .filter(|e| e.control.is_some())
             .count();
-        let limit = self.inner.limits.streams;
+        let limits = registry.limits;
+        let limit = limits.streams;
         let id = self.inner.next_publisher.fetch_add(1, Ordering::Relaxed);
         let control = Arc::new(Control::default());
         let entry = match registry.streams.get_mut(&key) {
             Some(entry) => entry,
             None => registry.streams.entry(key.clone()).or_insert(Entry {
-                stream: Arc::new(Stream::new(
-                    key.clone(),
-                    Arc::clone(settings),
-                    &self.inner.limits,
-                    now,
-                )),
+                stream: Arc::new(Stream::new(key.clone(), Arc::clone(settings), &limits, now)),
                 control: None,
             }),
         };

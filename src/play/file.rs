@@ -106,7 +106,7 @@ impl Live {
         };
         let crossdomain = self.config().http.crossdomain;
         match found.filter(|_| is_read(&method)) {
-            Some(found) => self.send(session, root, found, place).await?,
+            Some(found) => self.send(session, &root, found, place).await?,
             None if method == Method::OPTIONS => answer::preflight(session, crossdomain).await?,
             None => {
                 let mut resp = ResponseHeader::build(StatusCode::METHOD_NOT_ALLOWED, Some(8))?;
@@ -148,7 +148,7 @@ impl Live {
     }
 
     /// The folder, unless the request's vhost is switched off.
-    fn root_for(&self, session: &Session) -> Option<&Root> {
+    fn root_for(&self, session: &Session) -> Option<Arc<Root>> {
         let root = self.root()?;
         let query = session.req_header().uri.query().unwrap_or_default();
         // A query that is none names no vhost that could be looked at.
@@ -311,7 +311,8 @@ impl Live {
             return session.write_response_body(None, true).await;
         }
         session.set_write_timeout(Some(self.config().limits.player_stall));
-        let limits = &self.config().limits;
+        let config = self.config();
+        let limits = &config.limits;
         if let Some(io) = session.as_downstream().stream() {
             // A test's pipe has no options; what cannot be set is no reason to send nothing.
             let _ = socket::bound(io, limits.send_buffer);

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 
@@ -10,8 +11,8 @@ use parking_lot::Mutex;
 /// is not counted: pingora has means of its own for that.
 #[derive(Debug)]
 pub(crate) struct Connections {
-    max: usize,
-    max_per_ip: usize,
+    max: AtomicUsize,
+    max_per_ip: AtomicUsize,
     /// Guards the counts; held for an addition.
     counts: Mutex<Counts>,
 }
@@ -19,7 +20,6 @@ pub(crate) struct Connections {
 #[derive(Debug, Default)]
 struct Counts {
     all: usize,
-    /// Only kept when there is a limit for each address.
     by_ip: HashMap<IpAddr, usize>,
 }
 
@@ -43,24 +43,25 @@ impl Connections {
     /// 0 means no limit.
     pub(crate) fn new(max: usize, max_per_ip: usize) -> Arc<Self> {
         Arc::new(Self {
-            max,
-            max_per_ip,
+            max: AtomicUsize::new(max),
+            max_per_ip: AtomicUsize::new(max_per_ip),
             counts: Mutex::default(),
         })
     }
 
     pub(crate) fn admit(self: &Arc<Self>, peer: Option<SocketAddr>) -> Result<Admission, Refusal> {
-        let ip = peer
-            .map(|p| p.ip().to_canonical())
-            .filter(|_| self.max_per_ip > 0);
+        let max = self.max.load(Ordering::Relaxed);
+        let max_per_ip = self.max_per_ip.load(Ordering::Relaxed);
+        // Counted without a limit too: one may be set later.
+        let ip = peer.map(|p| p.ip().to_canonical());
         let mut counts = self.counts.lock();
-        if self.max > 0 && counts.all >= self.max {
-            return Err(Refusal::All(self.max));
+        if max > 0 && counts.all >= max {
+            return Err(Refusal::All(max));
         }
         if let Some(ip) = ip {
             let here = counts.by_ip.entry(ip).or_default();
-            if *here >= self.max_per_ip {
-                return Err(Refusal::Address(self.max_per_ip));
+            if max_per_ip > 0 && *here >= max_per_ip {
+                return Err(Refusal::Address(max_per_ip));
             }
             *here += 1;
         }
@@ -69,6 +70,12 @@ impl Connections {
             connections: Arc::clone(self),
             ip,
         })
+    }
+
+    /// Changes the limits; who is there already stays. 0 means no limit.
+    pub(crate) fn set_limits(&self, max: usize, max_per_ip: usize) {
+        self.max.store(max, Ordering::Relaxed);
+        self.max_per_ip.store(max_per_ip, Ordering::Relaxed);
     }
 
     /// Connections admitted now.

@@ -18,6 +18,7 @@ mod post;
 mod proxy;
 mod request;
 mod route;
+mod settings;
 mod socket;
 mod take;
 mod talk;
@@ -36,13 +37,13 @@ use pingora::protocols::Stream;
 use pingora::proxy::Session;
 
 use crate::config;
-use crate::hub::{Hub, HubLimits};
+use crate::hub::Hub;
 use crate::observe::Counters;
 use crate::record::{Recorded, Recorder};
-use crate::vhost::Vhosts;
 
 use connection::Deadlines;
 use limits::Connections;
+use settings::{Shared, hub_limits};
 use transport::{Framing, Transport};
 use worker::Workers;
 
@@ -55,6 +56,7 @@ pub use account::PlayEnd as EndOfPlay;
 pub use connection::{HttpConnections, NEXT_REQUEST_HEADER, REQUEST_HEADER};
 pub use http::SERVER;
 pub use proxy::LiveProxy;
+pub use settings::ReloadError;
 
 /// Live streaming for a pingora server: the hub, the players and the rules. Cheap to clone; clones share everything.
 #[derive(Clone)]
@@ -63,8 +65,7 @@ pub struct Live {
 }
 
 struct Inner {
-    config: config::Live,
-    vhosts: Vhosts,
+    settings: Shared,
     hub: Hub,
     connections: Arc<Connections>,
     next_client: AtomicU64,
@@ -76,8 +77,6 @@ struct Inner {
     rtmp_workers: OnceLock<Workers>,
     ticker: OnceLock<()>,
     recorder: Recorder,
-    /// The folder of files, if one is served.
-    root: Option<file::Root>,
 }
 
 /// What [`Live::handle`] did.
@@ -94,20 +93,13 @@ impl Live {
     /// Live streaming as configured.
     pub fn new(config: config::Live) -> Self {
         let limits = &config.limits;
-        let hub = Hub::new(HubLimits {
-            streams: limits.streams as usize,
-            stream_memory: usize::try_from(limits.stream_memory).unwrap_or(usize::MAX),
-            rtmp_chunk_size: config.rtmp.chunk_size,
-        });
+        let hub = Hub::new(hub_limits(&config));
         let counters = Arc::<Counters>::default();
         let recorder = Recorder::new(&config, Arc::clone(&counters));
-        if recorder.is_enabled() {
-            let recorder = recorder.clone();
-            hub.on_publish(move |stream| recorder.attach(stream));
-        }
+        let told = recorder.clone();
+        hub.on_publish(move |stream| told.attach(stream));
         Self {
             inner: Arc::new(Inner {
-                vhosts: Vhosts::new(&config),
                 hub,
                 connections: Connections::new(
                     limits.connections as usize,
@@ -120,8 +112,7 @@ impl Live {
                 rtmp_workers: OnceLock::new(),
                 ticker: OnceLock::new(),
                 recorder,
-                root: config.http.root.as_deref().map(file::Root::new),
-                config,
+                settings: Shared::new(config),
             }),
         }
     }
@@ -129,11 +120,6 @@ impl Live {
     /// The streams.
     pub fn hub(&self) -> &Hub {
         &self.inner.hub
-    }
-
-    /// The configuration it was made with.
-    pub fn config(&self) -> &config::Live {
-        &self.inner.config
     }
 
     /// Publishers and players now, those that wait included.
@@ -177,10 +163,6 @@ impl Live {
         self.inner.deadlines.request_done(session);
     }
 
-    pub(crate) fn vhosts(&self) -> &Vhosts {
-        &self.inner.vhosts
-    }
-
     pub(crate) fn next_client(&self) -> u64 {
         self.inner.next_client.fetch_add(1, Ordering::Relaxed)
     }
@@ -204,10 +186,6 @@ impl Live {
         self.inner.deadlines.header_came(session);
     }
 
-    fn root(&self) -> Option<&file::Root> {
-        self.inner.root.as_ref()
-    }
-
     fn shared_counters(&self) -> Arc<Counters> {
         Arc::clone(&self.inner.counters)
     }
@@ -219,7 +197,7 @@ impl Live {
     /// As many as the current runtime has threads.
     fn spawn_workers(&self) -> Workers {
         let threads = tokio::runtime::Handle::current().metrics().num_workers();
-        Workers::spawn(threads, self.inner.config.limits.player_stall)
+        Workers::spawn(threads, self.config().limits.player_stall)
     }
 
     /// Gives a connection whose player was told that it plays to the fan-out of the current runtime. `talk` has the rest of the

@@ -53,7 +53,7 @@ impl Live {
         self.header_came(session);
         let request = session.req_header();
         let routed = route::route(
-            self.vhosts(),
+            &self.vhosts(),
             route::host(session),
             request.uri.path(),
             request.uri.query(),

@@ -8,7 +8,7 @@ use std::collections::{HashMap, HashSet};
 use std::future::poll_fn;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
@@ -19,7 +19,7 @@ use tracing::debug;
 
 use crate::hub::{EndReason, Log, Read, Unit, Watch};
 
-use super::account::PlayEnd;
+use super::account::{PlayEnd, millis};
 use super::player::{Player, Turn};
 
 /// Writes between two yields of a worker. Without them, a thousand players (5 ms of writes) would hold up the accepts and slow lanes
@@ -46,7 +46,8 @@ struct Shared {
     bell: Notify,
     /// Players that it or its slow lanes have.
     load: AtomicUsize,
-    stall: Duration,
+    /// How long a socket may take nothing, in milliseconds.
+    stall_ms: AtomicU64,
 }
 
 #[derive(Default)]
@@ -83,7 +84,7 @@ impl Workers {
                     mail: Mutex::default(),
                     bell: Notify::new(),
                     load: AtomicUsize::new(0),
-                    stall,
+                    stall_ms: AtomicU64::new(millis(stall)),
                 });
                 let worker = Worker {
                     shared: Arc::clone(&shared),
@@ -105,6 +106,13 @@ impl Workers {
             .iter()
             .map(|w| w.load.load(Ordering::Relaxed))
             .sum()
+    }
+
+    /// Changes how long a socket may take nothing.
+    pub(super) fn set_stall(&self, stall: Duration) {
+        for worker in &self.list {
+            worker.stall_ms.store(millis(stall), Ordering::Relaxed);
+        }
     }
 
     /// Gives a player to the least loaded worker.
@@ -304,9 +312,9 @@ fn poll_now<T>(poll: impl FnOnce(&mut Context<'_>) -> T) -> T {
 fn slow_lane(mut seated: Seated) {
     pingora_runtime::current_handle().spawn(async move {
         let mut units = Vec::new();
-        let stall = seated.worker.stall;
         let mut acked = seated.player.acked();
         loop {
+            let stall = Duration::from_millis(seated.worker.stall_ms.load(Ordering::Relaxed));
             let before = seated.player.written();
             let turn = timeout(
                 stall,

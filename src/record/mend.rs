@@ -46,7 +46,8 @@ pub(super) fn spawn(recorder: Recorder) -> io::Result<()> {
 /// Returns whether files are left that somebody else writes.
 fn round(recorder: &Recorder, hopeless: &mut HashSet<PathBuf>) -> bool {
     let mut in_use = false;
-    for path in recorder.inner.roots.iter().flat_map(|root| search(root)) {
+    let roots = recorder.inner.roots.lock().clone();
+    for path in roots.iter().flat_map(|root| search(root)) {
         if hopeless.contains(&path) || recorder.writes(&path) {
             continue;
         }

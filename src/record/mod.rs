@@ -46,7 +46,8 @@ pub(crate) struct Recorder {
 struct Inner {
     counters: Arc<Counters>,
     /// Where files that a crash left may lie.
-    roots: Vec<PathBuf>,
+    /// Guards the list; held to clone it.
+    roots: Mutex<Vec<PathBuf>>,
     mending: AtomicBool,
     /// Files that this process writes. Held for a look-up.
     open: Mutex<HashSet<PathBuf>>,
@@ -104,17 +105,10 @@ impl EndOfRecording {
 impl Recorder {
     /// For the vhosts of `config`.
     pub(crate) fn new(config: &config::Live, counters: Arc<Counters>) -> Self {
-        let recorded = config
-            .vhosts
-            .values()
-            .filter(|vhost| vhost.enabled && vhost.dvr.enabled);
-        let mut roots: Vec<PathBuf> = recorded.map(|vhost| vhost.dvr.path.root()).collect();
-        roots.sort();
-        roots.dedup();
         Self {
             inner: Arc::new(Inner {
                 counters,
-                roots,
+                roots: Mutex::new(roots(config)),
                 mending: AtomicBool::new(false),
                 open: Mutex::default(),
                 streams: Mutex::default(),
@@ -126,7 +120,18 @@ impl Recorder {
 
     /// Whether any vhost is recorded.
     pub(crate) fn is_enabled(&self) -> bool {
-        !self.inner.roots.is_empty()
+        !self.inner.roots.lock().is_empty()
+    }
+
+    /// Another configuration is in effect: its folders are looked through too.
+    pub(crate) fn reconfigure(&self, config: &config::Live) {
+        let next = roots(config);
+        let before = std::mem::replace(&mut *self.inner.roots.lock(), next.clone());
+        // A server that has not begun to look will look through these.
+        let looks = self.inner.mending.load(Ordering::Relaxed);
+        if next.iter().any(|root| !before.contains(root)) && looks {
+            self.spawn_mend();
+        }
     }
 
     /// Records the stream if its vhost says so, unless it is recorded already. To be called when a publisher has its claim.
@@ -165,6 +170,10 @@ impl Recorder {
         if !self.is_enabled() || self.inner.mending.swap(true, Ordering::Relaxed) {
             return;
         }
+        self.spawn_mend();
+    }
+
+    fn spawn_mend(&self) {
         if let Err(error) = mend::spawn(self.clone()) {
             error!(%error, "no thread to mend recordings");
         }
@@ -225,6 +234,18 @@ impl Drop for Place {
     fn drop(&mut self) {
         self.recorder.inner.streams.lock().remove(&self.id);
     }
+}
+
+/// The folders of the vhosts that are recorded.
+fn roots(config: &config::Live) -> Vec<PathBuf> {
+    let recorded = config
+        .vhosts
+        .values()
+        .filter(|vhost| vhost.enabled && vhost.dvr.enabled);
+    let mut roots: Vec<PathBuf> = recorded.map(|vhost| vhost.dvr.path.root()).collect();
+    roots.sort();
+    roots.dedup();
+    roots
 }
 
 /// The path of a stream's next file.
