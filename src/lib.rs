@@ -62,6 +62,7 @@ pub mod mux;
 pub mod observe;
 mod percent;
 pub mod play;
+pub mod proxy;
 mod record;
 pub mod rtmp;
 pub mod service;

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use parking_lot::Mutex;
 use pingora::apps::{HttpServerOptions, ServerApp};
 use pingora::listeners::tls::TlsSettings;
-use pingora::listeners::{ALPN, L4BufferSettings, ListenerConfig, TcpSocketOptions};
+use pingora::listeners::{ALPN, L4BufferSettings, ListenerConfig, Listeners, TcpSocketOptions};
 use pingora::protocols::http::v2::server::{H2Options, default_h2_options};
 use pingora::proxy::http_proxy;
 use pingora::server::configuration::{Opt, ServerConf};
@@ -23,6 +23,7 @@ use tracing::{error, info};
 
 use crate::config::{self, Config};
 use crate::play::{Live, LiveProxy, ReloadError};
+use crate::proxy::{ProxiedConnections, ProxyProtocol};
 use crate::rtmp::listener::RtmpApp;
 use crate::tls::{CertError, CertSource, CertStore};
 
@@ -106,7 +107,13 @@ pub fn assemble(config: &Config, opt: Opt) -> Result<Assembled, StartError> {
     };
     let mut stores = Stores::default();
 
-    let mut rtmp = Service::new("rtmp".to_owned(), RtmpApp::new(live.clone()));
+    // Connections of this listener begin with a header of the PROXY protocol, if it is switched on.
+    let announced = |on: bool, listener| {
+        let who = live.clone();
+        let trusted = move || who.trusted_proxies();
+        on.then(|| ProxyProtocol::new(trusted, live.shared_counters(), listener))
+    };
+    let mut rtmp = Listeners::new();
     let mut rtmp_sockets = Sockets::default();
     for address in &live_config.rtmp.listen {
         let key = binder.bind("rtmp", *address, &mut rtmp_sockets)?;
@@ -115,18 +122,26 @@ pub fn assemble(config: &Config, opt: Opt) -> Result<Assembled, StartError> {
     if let Some(tls) = &live_config.rtmp.tls {
         let store = CertStore::load(vec![CertSource::from(tls)])?;
         stores.rtmps = Some(Arc::clone(&store));
+        if let Some(header) = announced(tls.proxy_protocol, "rtmps") {
+            rtmp.set_pre_tls_callback(Arc::new(header));
+        }
         for address in &tls.listen {
             let key = binder.bind("rtmps", *address, &mut rtmp_sockets)?;
             let endpoint = listener(key, *address, live_config, RTMP_READ_BUFFER);
             rtmp.add_listener(endpoint.tls(tls_settings(&store, None)?));
         }
     }
+    let app = ProxiedConnections::new(
+        RtmpApp::new(live.clone()),
+        announced(live_config.rtmp.proxy_protocol, "rtmp"),
+    );
+    let rtmp = Service::with_listeners("rtmp".to_owned(), rtmp, app);
     server.add_service(WithSockets::new(rtmp, rtmp_sockets));
 
     let mut proxy = http_proxy(&server.configuration, LiveProxy::new(live.clone()));
     proxy.server_options = Some(http_options(&live_config.http));
     proxy.h2_options = Some(h2_options(&live_config.limits));
-    let mut http = Service::new("http".to_owned(), live.connections_for(proxy));
+    let mut http = Listeners::new();
     let mut http_sockets = Sockets::default();
     for address in &live_config.http.listen {
         let key = binder.bind("http", *address, &mut http_sockets)?;
@@ -138,12 +153,20 @@ pub fn assemble(config: &Config, opt: Opt) -> Result<Assembled, StartError> {
         // pingora's list knows no http/1.0, and a client that offers nothing else is turned away by it; without HTTP/2 there
         // is nothing to choose.
         let alpn = https.http2.then_some(ALPN::H2H1);
+        if let Some(header) = announced(https.proxy_protocol, "https") {
+            http.set_pre_tls_callback(Arc::new(header));
+        }
         for address in &https.listen {
             let key = binder.bind("https", *address, &mut http_sockets)?;
             let endpoint = listener(key, *address, live_config, HTTP_READ_BUFFER);
             http.add_listener(endpoint.tls(tls_settings(&store, alpn.clone())?));
         }
     }
+    let app = ProxiedConnections::new(
+        live.connections_for(proxy),
+        announced(live_config.http.proxy_protocol, "http"),
+    );
+    let http = Service::with_listeners("http".to_owned(), http, app);
     server.add_service(WithSockets::new(http, http_sockets));
 
     let reloader = Reloader {

@@ -7,6 +7,13 @@ use std::str::FromStr;
 use ipnet::{IpNet, Ipv4Net};
 use thiserror::Error;
 
+use super::error::Origin;
+use super::kinds::{LIST, flow_list, parse_list, quoted, split_list};
+use super::node::Node;
+use super::schema::{Context, Leaf};
+
+const NETWORK: &str = "a network such as 10.0.0.0/8, or an IP address";
+
 /// Bits before the IPv4 address in an IPv6 address that stands for one (RFC 4291 §2.5.5.2).
 const MAPPED_BITS: u8 = 96;
 
@@ -108,6 +115,34 @@ impl fmt::Display for Network {
         } else {
             self.0.fmt(f)
         }
+    }
+}
+
+/// Networks and addresses.
+pub(super) struct Networks;
+
+impl Leaf for Networks {
+    type Value = Vec<Network>;
+
+    fn accepted(&self) -> String {
+        format!("{NETWORK}, or {LIST}")
+    }
+
+    fn parse(&self, node: &Node, path: &str, cx: &mut Context) -> Option<Vec<Network>> {
+        parse_list(node, path, (NETWORK, LIST), cx, |text| {
+            text.parse::<Network>().map_err(|error| match error {
+                NetworkError::Malformed => None,
+                told => Some(told.to_string()),
+            })
+        })
+    }
+
+    fn text(&self, value: &Vec<Network>) -> String {
+        flow_list(value.iter().map(|network| quoted(&network.to_string())))
+    }
+
+    fn environment_node(&self, text: &str, at: &Origin) -> Node {
+        split_list(text, at)
     }
 }
 

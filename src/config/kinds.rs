@@ -15,7 +15,7 @@ use super::units::{self, Guess};
 const ADDRESS: &str = "an address such as \"0.0.0.0:1935\", \"[::]:1935\" or 1935";
 const HOST_NAME: &str = "a host name such as live.example.com or \"*.example.com\"";
 const TEMPLATE: &str = "a template such as \"[vhost]/[app]/[stream].flv\"";
-const LIST: &str = "a list of them";
+pub(super) const LIST: &str = "a list of them";
 
 /// The text of a scalar, or an error.
 fn scalar<'a>(node: &'a Node, path: &str, accepted: &str, cx: &mut Context) -> Option<&'a str> {
@@ -57,7 +57,7 @@ fn parse_scalar<T>(
 
 /// Reads a list, or a single value as a list of one, item by item; each bad item is reported at its own place.
 /// `accepted` says what an item is, and what the list is.
-fn parse_list<T>(
+pub(super) fn parse_list<T>(
     node: &Node,
     path: &str,
     accepted: (&str, &str),
@@ -86,7 +86,7 @@ fn parse_list<T>(
 }
 
 /// `a,b c` as a list, for lists in the environment.
-fn split_list(text: &str, at: &Origin) -> Node {
+pub(super) fn split_list(text: &str, at: &Origin) -> Node {
     let items = text
         .split([',', ' ', '\t', '\n'])
         .filter(|item| !item.is_empty());
@@ -125,7 +125,7 @@ pub(super) fn quoted(text: &str) -> String {
     out
 }
 
-fn flow_list(items: impl Iterator<Item = String>) -> String {
+pub(super) fn flow_list(items: impl Iterator<Item = String>) -> String {
     format!("[{}]", items.collect::<Vec<_>>().join(", "))
 }
 

@@ -9,11 +9,13 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::DEFAULT_VHOST;
+use super::cidr::{Network, Networks};
 use super::kinds::{
     FilePath, FolderPath, HostNames, Int, Listen, Mounts, Recordings, Size, Switch, Time, one_of,
     words,
 };
 use super::mount::{Extension, Mount};
+use super::proxying::ForwardedHeader;
 use super::recording_path::RecordingPath;
 use super::schema::section;
 use super::sections::{Item, Named, items, nested, optional};
@@ -67,6 +69,13 @@ section! {
         http: Http = Http::default() => nested(),
         /// The same over TLS. Absent until it is given certificates.
         https: Option<Https> = None => optional(),
+        /// Proxies whose word counts for who asks (`X-Forwarded-For`, `Forwarded`, and the PROXY protocol where it is switched
+        /// on): networks and addresses. Set it to the addresses of the CDN or load balancer in front, and to no more: whoever is
+        /// in this list can claim any address. Limits, rules and logs then see the client instead of the proxy.
+        trusted_proxies: Vec<Network> = Vec::new() => Networks,
+        /// Which header of trusted proxies tells who asks. Name the one that the proxies write, since they may pass on the other
+        /// as a client sent it.
+        forwarded_header: ForwardedHeader = ForwardedHeader::Any => one_of(),
         /// What peers may take at most. What is over a limit is refused, logged and counted.
         limits: Limits = Limits::default() => nested(),
         /// The log, on stderr.
@@ -91,6 +100,10 @@ section! {
         /// Addresses on which broadcasters publish. An empty list switches plain RTMP off. Change it to serve one
         /// interface only, or IPv6: `"[::]:1935"`.
         listen: Vec<SocketAddr> = any_address(RTMP_PORT) => Listen,
+        /// Connections begin with a header of the PROXY protocol (version 1 or 2), as HAProxy, nginx's `stream` and the load
+        /// balancers of clouds send it: it says who the client is. Only for listeners that nobody reaches but such a proxy: needs
+        /// `trusted_proxies`, and connections from elsewhere, or without the header, are closed.
+        proxy_protocol: bool = false => Switch,
         /// Size in bytes of the chunks that the server sends. Publishers choose their own. Larger chunks mean less
         /// work for large messages; smaller ones let audio pass between the parts of a large video frame, and cost a
         /// header each.
@@ -105,6 +118,10 @@ section! {
     pub struct RtmpTls {
         /// Addresses on which broadcasters publish over TLS.
         listen: Vec<SocketAddr> = any_address(RTMPS_PORT) => Listen,
+        /// Connections begin with a header of the PROXY protocol (version 1 or 2), before TLS, as HAProxy, nginx's `stream` and the load
+        /// balancers of clouds send it: it says who the client is. Only for listeners that nobody reaches but such a proxy: needs
+        /// `trusted_proxies`, and connections from elsewhere, or without the header, are closed.
+        proxy_protocol: bool = false => Switch,
         /// File with the certificate chain in PEM, the server's own first. Required.
         cert: PathBuf = PathBuf::new() => FilePath { example: "config/server.crt" },
         /// File with the private key in PEM, without a passphrase. Required.
@@ -117,6 +134,10 @@ section! {
     pub struct Http {
         /// Addresses on which players are served. An empty list switches plain HTTP off.
         listen: Vec<SocketAddr> = any_address(HTTP_PORT) => Listen,
+        /// Connections begin with a header of the PROXY protocol (version 1 or 2), as HAProxy, nginx's `stream` and the load
+        /// balancers of clouds send it: it says who the client is. Only for listeners that nobody reaches but such a proxy: needs
+        /// `trusted_proxies`, and connections from elsewhere, or without the header, are closed.
+        proxy_protocol: bool = false => Switch,
         /// Let web pages of other origins play the streams (CORS headers, answers to OPTIONS). Switch it off when
         /// pages of other sites shall not embed them; native players never ask.
         crossdomain: bool = true => Switch,
@@ -135,6 +156,10 @@ section! {
     pub struct Https {
         /// Addresses on which players are served over TLS.
         listen: Vec<SocketAddr> = any_address(HTTPS_PORT) => Listen,
+        /// Connections begin with a header of the PROXY protocol (version 1 or 2), before TLS, as HAProxy, nginx's `stream` and the load
+        /// balancers of clouds send it: it says who the client is. Only for listeners that nobody reaches but such a proxy: needs
+        /// `trusted_proxies`, and connections from elsewhere, or without the header, are closed.
+        proxy_protocol: bool = false => Switch,
         /// Certificates, chosen by the name that the client asks for (SNI); the first one serves all other names, and
         /// clients that name none. Required.
         certs: Vec<Cert> = Vec::new() => items(),

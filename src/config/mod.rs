@@ -29,6 +29,7 @@ mod live;
 mod mount;
 mod node;
 mod print;
+mod proxying;
 mod recording_path;
 mod reload;
 mod schema;
@@ -59,6 +60,7 @@ pub use self::live::{
 pub(crate) use self::mount::decode as decode_name;
 pub use self::mount::{BadPath, Extension, Mount, MountError, MountMatch};
 pub use self::print::{Key, keys, print_config};
+pub use self::proxying::ForwardedHeader;
 pub use self::recording_path::{Moment, Names, RecordingPath, RecordingPathError};
 pub use self::reload::{Changes, needs_restart};
 pub use self::secret::Secret;

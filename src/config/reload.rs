@@ -33,7 +33,9 @@ fixed! {
     rtmp.listen,
     // The bytes of streams that run are cut by it.
     rtmp.chunk_size,
+    rtmp.proxy_protocol,
     http.listen,
+    http.proxy_protocol,
     http.h2c,
     log,
 }
@@ -41,7 +43,9 @@ fixed! {
 /// Of a section that may be there or not, what is fixed while it is there. That it is there or not is fixed too.
 const FIXED_TLS: &[&str] = &[
     "live.rtmp.tls.listen",
+    "live.rtmp.tls.proxy_protocol",
     "live.https.listen",
+    "live.https.proxy_protocol",
     "live.https.http2",
 ];
 
@@ -51,12 +55,16 @@ impl Changes {
         let written = next.clone();
         keep(running, next);
         match (&running.rtmp.tls, &mut next.rtmp.tls) {
-            (Some(old), Some(new)) => new.listen.clone_from(&old.listen),
+            (Some(old), Some(new)) => {
+                new.listen.clone_from(&old.listen);
+                new.proxy_protocol = old.proxy_protocol;
+            }
             (old, new) => new.clone_from(old),
         }
         match (&running.https, &mut next.https) {
             (Some(old), Some(new)) => {
                 new.listen.clone_from(&old.listen);
+                new.proxy_protocol = old.proxy_protocol;
                 new.http2 = old.http2;
             }
             (old, new) => new.clone_from(old),

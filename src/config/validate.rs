@@ -46,6 +46,7 @@ pub(super) fn check(live: &Live, origins: &Origins) -> Vec<ConfigError> {
     };
     certificates(live, &mut report);
     listeners(live, &mut report);
+    proxy_protocol(live, &mut report);
     for (name, vhost) in &live.vhosts {
         let play = &vhost.play;
         if play.mw_latency >= play.queue_length {
@@ -146,6 +147,34 @@ fn listeners(live: &Live, report: &mut Report<'_>) {
                 None => taken.push((*address, key)),
             }
         }
+    }
+}
+
+/// Whoever may speak it may claim any address.
+fn proxy_protocol(live: &Live, report: &mut Report<'_>) {
+    if !live.trusted_proxies.is_empty() {
+        return;
+    }
+    let switches = [
+        ("live.rtmp", live.rtmp.proxy_protocol),
+        (
+            "live.rtmp.tls",
+            live.rtmp.tls.as_ref().is_some_and(|tls| tls.proxy_protocol),
+        ),
+        ("live.http", live.http.proxy_protocol),
+        (
+            "live.https",
+            live.https
+                .as_ref()
+                .is_some_and(|https| https.proxy_protocol),
+        ),
+    ];
+    for (section, _) in switches.into_iter().filter(|(_, on)| *on) {
+        report.conflict(
+            &format!("{section}.proxy_protocol"),
+            "needs live.trusted_proxies: the addresses of the proxies that may say who a client is"
+                .to_owned(),
+        );
     }
 }
 

@@ -22,6 +22,7 @@ pub struct Counters {
     files: AtomicU64,
     file_ranges: AtomicU64,
     file_bytes: AtomicU64,
+    proxy_headers_refused: AtomicU64,
 }
 
 /// The counts at one moment.
@@ -62,6 +63,8 @@ pub struct Snapshot {
     pub file_ranges: u64,
     /// Bytes of files that were sent.
     pub file_bytes: u64,
+    /// Connections that were closed where the PROXY protocol is spoken: without a good header, or of a peer that is not trusted.
+    pub proxy_headers_refused: u64,
 }
 
 /// What can be counted, one at a time.
@@ -78,6 +81,7 @@ pub(crate) enum Count {
     RecordingError,
     File,
     FileRange,
+    ProxyHeaderRefused,
 }
 
 impl Counters {
@@ -94,6 +98,7 @@ impl Counters {
             Count::RecordingError => &self.recording_errors,
             Count::File => &self.files,
             Count::FileRange => &self.file_ranges,
+            Count::ProxyHeaderRefused => &self.proxy_headers_refused,
         };
         counter.fetch_add(1, Ordering::Relaxed);
     }
@@ -137,6 +142,7 @@ impl Counters {
             files: get(&self.files),
             file_ranges: get(&self.file_ranges),
             file_bytes: get(&self.file_bytes),
+            proxy_headers_refused: get(&self.proxy_headers_refused),
         }
     }
 }

@@ -86,12 +86,13 @@ impl Drop for Account {
     }
 }
 
-/// An address, or `-` for what has none (a socket pair in a test).
+/// An address, or `-` for what has none (a socket pair in a test). Proxies often tell no port of a client: it is left out then.
 pub(crate) struct Peer(pub(crate) Option<SocketAddr>);
 
 impl std::fmt::Display for Peer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self.0 {
+            Some(addr) if addr.port() == 0 => addr.ip().fmt(f),
             Some(addr) => addr.fmt(f),
             None => f.write_str("-"),
         }

@@ -182,7 +182,7 @@ impl Live {
         place: Place,
     ) -> Result<()> {
         let crossdomain = self.config().http.crossdomain;
-        let peer = session.client_addr().and_then(|a| a.as_inet()).copied();
+        let peer = self.peer_of(session);
         let _admission = match self.admit(peer) {
             Ok(admission) => admission,
             Err(refusal) => {

@@ -163,6 +163,13 @@ impl Live {
         self.inner.deadlines.request_done(session);
     }
 
+    /// Who sent a request: the connection's peer, or whom it tells of if it is a trusted proxy.
+    pub(crate) fn peer_of(&self, session: &Session) -> Option<std::net::SocketAddr> {
+        let peer = session.client_addr()?.as_inet()?;
+        let headers = &session.req_header().headers;
+        Some(self.trusted_proxies().client(*peer, headers))
+    }
+
     pub(crate) fn next_client(&self) -> u64 {
         self.inner.next_client.fetch_add(1, Ordering::Relaxed)
     }
@@ -186,7 +193,7 @@ impl Live {
         self.inner.deadlines.header_came(session);
     }
 
-    fn shared_counters(&self) -> Arc<Counters> {
+    pub(crate) fn shared_counters(&self) -> Arc<Counters> {
         Arc::clone(&self.inner.counters)
     }
 

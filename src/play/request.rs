@@ -138,7 +138,7 @@ impl Live {
         let page = request.headers.get(header::REFERER);
         Client {
             id: self.next_client(),
-            peer: session.client_addr().and_then(|a| a.as_inet()).copied(),
+            peer: self.peer_of(session),
             protocol: match (websocket, session.is_http2()) {
                 (true, _) => "websocket",
                 (false, true) => "http2",

@@ -7,6 +7,7 @@ use thiserror::Error;
 
 use crate::config;
 use crate::hub::HubLimits;
+use crate::proxy::TrustedProxies;
 use crate::vhost::Vhosts;
 
 use super::{Live, file};
@@ -54,6 +55,7 @@ impl ReloadError {
 struct Settings {
     config: Arc<config::Live>,
     vhosts: Arc<Vhosts>,
+    trusted: Arc<TrustedProxies>,
     /// The folder of files, if one is served.
     root: Option<Arc<file::Root>>,
 }
@@ -65,6 +67,7 @@ impl Settings {
     fn new(config: config::Live) -> Self {
         Self {
             vhosts: Arc::new(Vhosts::new(&config)),
+            trusted: Arc::new(TrustedProxies::new(&config)),
             root: config
                 .http
                 .root
@@ -145,6 +148,11 @@ impl Live {
 
     pub(crate) fn vhosts(&self) -> Arc<Vhosts> {
         Arc::clone(&self.inner.settings.now.read().vhosts)
+    }
+
+    /// The proxies whose word counts.
+    pub fn trusted_proxies(&self) -> Arc<TrustedProxies> {
+        Arc::clone(&self.inner.settings.now.read().trusted)
     }
 
     pub(super) fn root(&self) -> Option<Arc<file::Root>> {

@@ -84,6 +84,11 @@ const RULES: &[(&str, &[&str], &[&str])] = &[
         ],
     ),
     (
+        "proxy",
+        &[],
+        &["crate::hub", "crate::play", "crate::rtmp", "crate::service"],
+    ),
+    (
         "observe",
         &[],
         &["tokio", "pingora", "crate::hub", "crate::play"],

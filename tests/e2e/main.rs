@@ -15,6 +15,7 @@ mod layers;
 mod limits;
 mod load;
 mod post;
+mod proxied;
 mod publish;
 mod reconnect;
 mod rtmp_play;

@@ -15,6 +15,7 @@ pub mod flv;
 pub mod http;
 pub mod player;
 pub mod programs;
+pub mod proxies;
 pub mod raw;
 pub mod rtmp;
 pub mod server;

@@ -2,6 +2,7 @@
 
 use super::{errors, good, load};
 use crate::config::Origin;
+use crate::config::print::sections;
 
 /// Each text with all of its errors.
 #[test]
@@ -36,7 +37,7 @@ fn typical_mistakes() {
         // A key that nobody knows.
         (
             "live:\n  nonsense: 1\n",
-            "live.yaml:2:3: live.nonsense: unknown key; known here: rtmp, http, https, limits, log, vhosts",
+            "live.yaml:2:3: live.nonsense: unknown key; known here: {all}",
         ),
         (
             "foo: 1\n",
@@ -234,6 +235,16 @@ fn typical_mistakes() {
             "live.yaml:3:5: live.vhosts: found \"__defaultvhost__\"; accepted is a host name such as live.example.com, or \
              __defaultVhost__ (write __defaultVhost__)",
         ),
+        // Networks.
+        (
+            "live:\n  trusted_proxies:\n    - 10.0.0.1/8\n    - localhost\n    - 10.0.0.0/40\n",
+            "live.yaml:3:7: live.trusted_proxies[0]: found \"10.0.0.1/8\"; accepted is a network such as 10.0.0.0/8, or an \
+             IP address (the network is 10.0.0.0/8; the address alone is 10.0.0.1)\n\
+             live.yaml:4:7: live.trusted_proxies[1]: found \"localhost\"; accepted is a network such as 10.0.0.0/8, or an \
+             IP address\n\
+             live.yaml:5:7: live.trusted_proxies[2]: found \"10.0.0.0/40\"; accepted is a network such as 10.0.0.0/8, or \
+             an IP address (an address of this kind has no more than 32 bits)",
+        ),
         // pingora's types.
         (
             "threads: 0\nuser: 1000\n",
@@ -241,8 +252,13 @@ fn typical_mistakes() {
              live.yaml:2:7: user: found \"1000\"; accepted is a text (put it into quotes)",
         ),
     ] {
-        assert_eq!(errors(text), expected, "\n{text}");
+        assert_eq!(errors(text), expected.replace("{all}", &all()), "\n{text}");
     }
+}
+
+/// The keys right under `live:`.
+fn all() -> String {
+    sections().join(", ")
 }
 
 /// Keys that other servers have, or that are to come, have no effect; that is said, and not that they are misspelt.
@@ -299,11 +315,12 @@ fn all_errors_are_told() {
 /// Columns are counted in characters, as editors do.
 #[test]
 fn columns_are_characters() {
-    assert_eq!(
-        errors("live: { \"ü\": 1, http: { h2c: maybe } }"),
-        "live.yaml:1:9: live.ü: unknown key; known here: rtmp, http, https, limits, log, vhosts\n\
+    let all = all();
+    let expected = format!(
+        "live.yaml:1:9: live.ü: unknown key; known here: {all}\n\
          live.yaml:1:30: live.http.h2c: found \"maybe\"; accepted is on, off, true or false"
     );
+    assert_eq!(errors("live: { \"ü\": 1, http: { h2c: maybe } }"), expected);
 }
 
 #[test]
@@ -387,6 +404,14 @@ fn values_that_exclude_each_other() {
             "live:\n  vhosts:\n    a.com:\n      play: { mw_latency: 500ms, queue_length: 500ms }\n",
             "live.yaml:4:27: live.vhosts.a.com.play.mw_latency: has to be shorter than queue_length, or every player would \
              skip at each write",
+        ),
+        // A listener on which anybody could claim any address.
+        (
+            "live:\n  http: { proxy_protocol: on }\n  rtmp:\n    tls: { cert: a, key: b, proxy_protocol: on }\n",
+            "live.yaml:2:27: live.http.proxy_protocol: needs live.trusted_proxies: the addresses of the proxies that may \
+             say who a client is\n\
+             live.yaml:4:45: live.rtmp.tls.proxy_protocol: needs live.trusted_proxies: the addresses of the proxies that \
+             may say who a client is",
         ),
     ] {
         assert_eq!(errors(text), expected, "\n{text}");

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::{default_vhost, good};
 use crate::config::{
-    Cert, Config, DvrPlan, Live, LogFormat, LogLevel, OnBusy, OnMissing, StartTime, TimeJitter,
-    Vhost, print_config, server_keys,
+    Cert, Config, DvrPlan, ForwardedHeader, Live, LogFormat, LogLevel, OnBusy, OnMissing,
+    StartTime, TimeJitter, Vhost, print_config, server_keys,
 };
 
 #[test]
@@ -68,13 +68,17 @@ user: null
 fast_timeout_to_tokio_threshold_seconds: ~
 client_bind_to_ipv4: [10.0.0.1]
 live:
+  trusted_proxies: [10.0.0.0/8, 'fd00::1']
+  forwarded_header: x-forwarded-for
   rtmp:
     listen: 1940
+    proxy_protocol: on
     chunk_size: 4096
-    tls: { listen: 1941, cert: /tls/rtmp.crt, key: /tls/rtmp.key }
-  http: { listen: [80], crossdomain: off, h2c: false, root: ./files }
+    tls: { listen: 1941, proxy_protocol: on, cert: /tls/rtmp.crt, key: /tls/rtmp.key }
+  http: { listen: [80], proxy_protocol: on, crossdomain: off, h2c: false, root: ./files }
   https:
     listen: ['0.0.0.0:443', '[::]:443']
+    proxy_protocol: on
     certs:
       - { cert: /tls/a.crt, key: '/tls/a b.key' }
       - cert: /tls/b.crt
@@ -141,6 +145,13 @@ fn every_key_is_read() {
         Some(4)
     );
     assert!(config.server.get("live").is_none());
+    let trusted: Vec<_> = live
+        .trusted_proxies
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    assert_eq!(trusted, ["10.0.0.0/8", "fd00::1"]);
+    assert_eq!(live.forwarded_header, ForwardedHeader::XForwardedFor);
     assert_eq!(live.rtmp.chunk_size, 4096);
     let tls = live.rtmp.tls.as_ref().unwrap();
     assert_eq!(
@@ -157,6 +168,13 @@ fn every_key_is_read() {
     );
     let https = live.https.as_ref().unwrap();
     assert_eq!((https.listen.len(), https.http2), (2, false));
+    let announced = [
+        live.rtmp.proxy_protocol,
+        tls.proxy_protocol,
+        live.http.proxy_protocol,
+        https.proxy_protocol,
+    ];
+    assert!(!announced.contains(&false));
     assert_eq!(https.certs[0].key, PathBuf::from("/tls/a b.key"));
     assert_eq!(https.certs[1].names, ["live.example.com", "*.example.org"]);
     let limits = &live.limits;
