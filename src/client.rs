@@ -16,8 +16,6 @@ pub(crate) struct Client {
     pub(crate) protocol: &'static str,
     /// What follows `?` in the stream's address, as it was written; empty when there is none. Over RTMP, what the client appended to the
     /// stream's name, the app and the tcUrl, in this order, joined by `&`.
-    // Holds tokens, so it is for those that judge, never for a log.
-    #[allow(dead_code, reason = "read by the rules of access")]
     pub(crate) query: String,
     /// The page that it is on, by its own word: `Referer`, or RTMP's `pageUrl`.
     pub(crate) page: Option<String>,

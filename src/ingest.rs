@@ -6,8 +6,9 @@ use bytes::Bytes;
 use thiserror::Error;
 use tracing::{Span, info};
 
+use crate::access::{Ask, Denied, Grant};
 use crate::client::Client;
-use crate::config::Publish;
+use crate::config::{Action, Publish};
 use crate::hub::{Counters, EndReason, PublishError, Publisher, PushError, StreamKey};
 use crate::media::FrameKind;
 use crate::observe::Count;
@@ -19,6 +20,7 @@ pub(crate) struct Ingest {
     live: Live,
     /// Set until the end.
     publisher: Option<Publisher>,
+    grant: Grant,
     span: Span,
     since: Instant,
     last_media: Option<Instant>,
@@ -33,6 +35,9 @@ pub(crate) enum Refused {
     /// The app or stream name is none.
     #[error(transparent)]
     Name(#[from] crate::hub::NameError),
+    /// The client may not. The reason is for the log.
+    #[error("{}", .0.told())]
+    Denied(#[from] Denied),
     /// The vhost is off.
     #[error("the vhost {0} is disabled")]
     Disabled(String),
@@ -51,6 +56,9 @@ pub(crate) enum Ended {
     /// `normal_timeout`.
     #[error("no media for {0:?}")]
     Silent(Duration),
+    /// The URL that let it in (`tokens.publish.on_expiry`).
+    #[error("the signed URL expired")]
+    Expired,
     /// The claim was taken.
     #[error("{}", told(*.0))]
     Claim(EndReason),
@@ -62,6 +70,7 @@ impl Ended {
         match self {
             Self::FirstPacket(_) => "firstpkt_timeout",
             Self::Silent(_) => "normal_timeout",
+            Self::Expired => "expired",
             Self::Claim(reason) => reason.name(),
         }
     }
@@ -90,16 +99,9 @@ pub(crate) struct Wanted<'a> {
 impl Ingest {
     /// Claims the stream. The current span gets its name.
     pub(crate) async fn begin(live: &Live, wanted: &Wanted<'_>) -> Result<Self, Refused> {
-        let claim = || -> Result<Publisher, Refused> {
-            let (vhost, settings) = live.vhosts().resolve(vhost::without_port(wanted.vhost));
-            if !settings.enabled {
-                return Err(Refused::Disabled(vhost));
-            }
-            let key = StreamKey::new(&vhost, wanted.app, wanted.stream)?;
-            Ok(live.hub().publish(key, &settings, Instant::now())?)
-        };
-        let publisher = match claim() {
-            Ok(publisher) => publisher,
+        let (publisher, grant) = match Self::claim(live, wanted).await {
+            Ok(claimed) => claimed,
+            Err(Refused::Denied(denied)) => return Err(Refused::Denied(denied)),
             Err(refused) => {
                 info!(
                     app = wanted.app,
@@ -129,6 +131,7 @@ impl Ingest {
         Ok(Self {
             live: live.clone(),
             publisher: Some(publisher),
+            grant,
             span,
             since: Instant::now(),
             last_media: None,
@@ -136,6 +139,30 @@ impl Ingest {
             // What it is when nobody says otherwise: the runtime went away under it.
             reason: "shutdown",
         })
+    }
+
+    /// Asks whether the client may, and then for the stream: who may not must not disturb who is there.
+    async fn claim(live: &Live, wanted: &Wanted<'_>) -> Result<(Publisher, Grant), Refused> {
+        let (vhost, settings) = live.vhosts().resolve(vhost::without_port(wanted.vhost));
+        if !settings.enabled {
+            return Err(Refused::Disabled(vhost));
+        }
+        let key = StreamKey::new(&vhost, wanted.app, wanted.stream)?;
+        let ask = Ask {
+            action: Action::Publish,
+            client: wanted.client,
+            key: &key,
+            settings: &settings,
+        };
+        let grant = match live.gate().admit(ask).await {
+            Ok(grant) => grant,
+            Err(denied) => {
+                live.denied(&denied, Action::Publish, wanted.client, &key);
+                return Err(denied.into());
+            }
+        };
+        let publisher = live.hub().publish(key, &settings, Instant::now())?;
+        Ok((publisher, grant))
     }
 
     /// Takes one tag body.
@@ -167,6 +194,9 @@ impl Ingest {
         };
         if let Some(reason) = publisher.ended() {
             return Err(Ended::Claim(reason));
+        }
+        if self.grant.until().is_some_and(|until| now >= until) {
+            return Err(Ended::Expired);
         }
         let Publish {
             firstpkt_timeout,

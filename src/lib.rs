@@ -51,6 +51,7 @@
 #![warn(missing_docs)]
 #![deny(unsafe_code)]
 
+mod access;
 mod client;
 pub mod config;
 pub mod demo;
@@ -69,6 +70,7 @@ pub mod service;
 pub mod tls;
 mod vhost;
 
+pub use access::sign;
 pub use play::{Handled, HttpConnections, Live, LiveProxy, ReloadError};
 pub use record::{EndOfRecording, Recorded};
 pub use rtmp::listener::RtmpApp;

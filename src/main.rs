@@ -1,5 +1,7 @@
 //! The `pingora-live` command.
 
+mod sign_command;
+
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -44,10 +46,23 @@ struct Arguments {
 enum Command {
     /// Serve with a built-in test stream at live/demo
     Demo,
+    Sign(Box<sign_command::Sign>),
 }
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    if let Some(Command::Sign(sign)) = &arguments.command {
+        return match sign.run(arguments.conf.as_deref()) {
+            Ok(url) => {
+                println!("{url}");
+                ExitCode::SUCCESS
+            }
+            Err(error) => {
+                eprintln!("{error}");
+                ExitCode::from(EXIT_CONFIGURATION)
+            }
+        };
+    }
     let config = match load(&arguments) {
         Ok(config) => config,
         Err(errors) => {

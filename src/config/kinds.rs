@@ -39,7 +39,7 @@ fn scalar<'a>(node: &'a Node, path: &str, accepted: &str, cx: &mut Context) -> O
 }
 
 /// Reads a scalar by a function that tells what was probably meant when it cannot.
-fn parse_scalar<T>(
+pub(super) fn parse_scalar<T>(
     node: &Node,
     path: &str,
     accepted: &str,

@@ -9,6 +9,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::DEFAULT_VHOST;
+use super::access::{Refer, Security, Tokens};
+use super::access_kinds::{Crossdomain, Origins};
 use super::cidr::{Network, Networks};
 use super::kinds::{
     FilePath, FolderPath, HostNames, Int, Listen, Mounts, Recordings, Size, Switch, Time, one_of,
@@ -139,8 +141,9 @@ section! {
         /// `trusted_proxies`, and connections from elsewhere, or without the header, are closed.
         proxy_protocol: bool = false => Switch,
         /// Let web pages of other origins play the streams (CORS headers, answers to OPTIONS). Switch it off when
-        /// pages of other sites shall not embed them; native players never ask.
-        crossdomain: bool = true => Switch,
+        /// pages of other sites shall not embed them, or list the origins whose pages may (`["https://example.com"]`);
+        /// native players never ask.
+        crossdomain: Crossdomain = Crossdomain::Any => Origins,
         /// Accept HTTP/2 without TLS, by prior knowledge, beside HTTP/1. Switch it off where only browsers play: they
         /// never use it.
         h2c: bool = true => Switch,
@@ -272,6 +275,12 @@ section! {
         publish: Publish = Publish::default() => nested(),
         /// Recording of streams into FLV files.
         dvr: Dvr = Dvr::default() => nested(),
+        /// Who may, by address.
+        security: Security = Security::default() => nested(),
+        /// Who may, by the page that asks.
+        refer: Refer = Refer::default() => nested(),
+        /// Who may, by a signed URL.
+        tokens: Tokens = Tokens::default() => nested(),
     }
 }
 

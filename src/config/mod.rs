@@ -20,6 +20,8 @@
 //! reference that is made from them. A proxy that embeds the library builds a [`Live`] in code
 //! (`Live { rtmp: …, ..Live::default() }`) or takes it from its own file with [`Live::from_yaml`].
 
+mod access;
+mod access_kinds;
 mod cidr;
 mod environment;
 mod error;
@@ -51,6 +53,8 @@ use serde_yaml::{Mapping, Value};
 use self::node::Data;
 use self::schema::{Context, Origins};
 
+pub use self::access::{OnExpiry, Refer, Security, Token, TokenKey, TokenScheme, Tokens};
+pub use self::access_kinds::{AccessRule, Action, Crossdomain, Referrer};
 pub use self::cidr::{Network, NetworkError};
 pub use self::error::{ConfigError, ConfigErrors, Origin, Problem};
 pub use self::live::{
@@ -64,6 +68,15 @@ pub use self::proxying::ForwardedHeader;
 pub use self::recording_path::{Moment, Names, RecordingPath, RecordingPathError};
 pub use self::reload::{Changes, needs_restart};
 pub use self::secret::Secret;
+
+/// A duration as the configuration writes it: `90s`, `30m`, `1h`.
+///
+/// # Errors
+/// What was probably meant, or what a duration looks like.
+pub fn parse_duration(text: &str) -> Result<std::time::Duration, String> {
+    units::parse_duration(text)
+        .map_err(|guess| guess.unwrap_or_else(|| "a duration such as 90s, 30m or 1h".to_owned()))
+}
 
 /// The file that is read when none is named, if it is there; from the working folder.
 pub const DEFAULT_FILE: &str = "config/live.yaml";

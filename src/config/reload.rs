@@ -143,7 +143,7 @@ mod tests {
                 .contains(&"live.vhosts.a.example.enabled".to_owned())
         );
         assert_eq!(next.http.listen, running.http.listen);
-        assert!(!next.http.crossdomain);
+        assert!(next.http.crossdomain.is_off());
         for path in &changes.needs_restart {
             assert!(needs_restart(path), "{path}");
         }

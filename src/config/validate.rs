@@ -6,6 +6,7 @@ use std::io::Read;
 use std::net::SocketAddr;
 use std::path::Path;
 
+use super::access::{MAX_TOKEN_KEYS, MIN_HMAC_KEY, Token, TokenKey, TokenScheme};
 use super::error::{ConfigError, Problem};
 use super::live::{Cert, DvrPlan, Live};
 use super::schema::Origins;
@@ -56,6 +57,13 @@ pub(super) fn check(live: &Live, origins: &Origins) -> Vec<ConfigError> {
                     .to_owned(),
             );
         }
+        for (action, token) in [
+            ("play", &vhost.tokens.play),
+            ("publish", &vhost.tokens.publish),
+        ] {
+            let path = format!("live.vhosts.{name}.tokens.{action}");
+            self::token(&path, token, &mut report);
+        }
         let dvr = &vhost.dvr;
         if dvr.enabled && dvr.plan == DvrPlan::Segment && !dvr.path.tells_seconds_apart() {
             report.conflict(
@@ -66,6 +74,43 @@ pub(super) fn check(live: &Live, origins: &Origins) -> Vec<ConfigError> {
         }
     }
     report.errors
+}
+
+/// Keys are looked at where they are used: a section that is off may be half written.
+fn token(path: &str, token: &Token, report: &mut Report<'_>) {
+    if !token.enabled {
+        return;
+    }
+    if token.keys.is_empty() {
+        report.missing(
+            &format!("{path}.keys"),
+            "signed URLs take at least one key; without one nobody would be let in",
+        );
+    }
+    if token.keys.len() > MAX_TOKEN_KEYS {
+        report.conflict(
+            &format!("{path}.keys"),
+            format!("at most {MAX_TOKEN_KEYS}: one that signs, and one on its way in or out"),
+        );
+    }
+    for (index, TokenKey { id, key }) in token.keys.iter().enumerate() {
+        let here = format!("{path}.keys[{index}]");
+        let length = key.expose().len();
+        if length == 0 {
+            report.missing(&format!("{here}.key"), "it takes the text of the key");
+        } else if token.scheme == TokenScheme::Hmac && length < MIN_HMAC_KEY {
+            report.conflict(
+                &format!("{here}.key"),
+                format!("it has {length} bytes; with fewer than {MIN_HMAC_KEY} it can be guessed from one URL"),
+            );
+        }
+        if token.keys.iter().take(index).any(|before| before.id == *id) {
+            report.conflict(
+                &format!("{here}.id"),
+                format!("another key is called {id} already"),
+            );
+        }
+    }
 }
 
 const NEEDS_CERT: &str = "it takes the file of a certificate chain in PEM";

@@ -1,6 +1,10 @@
 //! What happened, counted. Who wants to show it reads [`Counters::snapshot`].
 
+mod denials;
+
 use std::sync::atomic::{AtomicU64, Ordering};
+
+pub use denials::{Denial, Denials};
 
 /// Counts since the server began. Each is touched when a session begins or ends, or on a rare event; never for a frame or a write.
 #[derive(Debug, Default)]
@@ -23,6 +27,7 @@ pub struct Counters {
     file_ranges: AtomicU64,
     file_bytes: AtomicU64,
     proxy_headers_refused: AtomicU64,
+    denials: Denials,
 }
 
 /// The counts at one moment.
@@ -101,6 +106,15 @@ impl Counters {
             Count::ProxyHeaderRefused => &self.proxy_headers_refused,
         };
         counter.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn denied(&self, why: Denial) {
+        self.denials.count(why);
+    }
+
+    /// How many clients were refused, by reason.
+    pub fn denials(&self) -> &Denials {
+        &self.denials
     }
 
     pub(crate) fn play_ended(&self, bytes: u64, skips: u64) {

@@ -17,6 +17,8 @@ pub enum PlayEnd {
     ClientLeft,
     /// Its socket took nothing for `limits.player_stall`.
     Stalled,
+    /// The URL that let it in expired (`tokens.play.on_expiry`).
+    Expired,
     /// The stream ended.
     Stream(EndReason),
     /// The runtime was torn down under it.
@@ -29,6 +31,7 @@ impl PlayEnd {
         match self {
             Self::ClientLeft => "client_left",
             Self::Stalled => "stalled",
+            Self::Expired => "expired",
             Self::Stream(reason) => reason.name(),
             Self::Shutdown => "shutdown",
         }

@@ -17,6 +17,8 @@ use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 use tracing::{error, info};
 
+use crate::access::Gate;
+use crate::config::{Crossdomain, Vhost};
 use crate::files::condition::{self, Verdict};
 use crate::files::list::Listing;
 use crate::files::seek::Seek;
@@ -88,7 +90,7 @@ impl Live {
     /// # Errors
     /// Those of writing to the client; the connection is then of no more use.
     pub(super) async fn send_file(&self, session: &mut Session, place: Place) -> Result<Sent> {
-        let Some(root) = self.root_for(session) else {
+        let Some((root, vhost, settings)) = self.root_for(session) else {
             return Ok(Sent::No);
         };
         let method = session.req_header().method.clone();
@@ -97,6 +99,12 @@ impl Live {
         let found = match blocking(move || files.find(&path)).await? {
             Find::Missing => return Ok(Sent::No),
             Find::Bad(_) => return Ok(Sent::BadPath),
+            // What a page of another origin asks before it asks holds nothing by which it could be judged.
+            _ if method != Method::OPTIONS
+                && self.refuse_file(session, &vhost, &settings).await? =>
+            {
+                return Ok(Sent::Yes);
+            }
             Find::Folder(to) if is_read(&method) => {
                 self.redirect(session, to).await?;
                 return Ok(Sent::Yes);
@@ -104,7 +112,8 @@ impl Live {
             Find::Folder(_) => None,
             Find::File(found) => Some(found),
         };
-        let crossdomain = self.config().http.crossdomain;
+        let config = self.config();
+        let crossdomain = &config.http.crossdomain;
         match found.filter(|_| is_read(&method)) {
             Some(found) => self.send(session, &root, found, place).await?,
             None if method == Method::OPTIONS => answer::preflight(session, crossdomain).await?,
@@ -119,9 +128,12 @@ impl Live {
 
     /// Answers with the newest recordings, as JSON; with none where no folder is served.
     pub(super) async fn send_listing(&self, session: &mut Session) -> Result<()> {
-        let body = match self.root_for(session) {
+        let allowed = self.root_for(session).filter(|(_, _, settings)| {
+            Gate::listing(settings, &self.client(session, false)).is_ok()
+        });
+        let body = match allowed {
             None => json(&Listing::default()),
-            Some(root) => {
+            Some((root, ..)) => {
                 let mut listing = root.listing.lock().await;
                 match &*listing {
                     Some((made, body)) if made.elapsed() < LISTING_FRESH => body.clone(),
@@ -140,23 +152,53 @@ impl Live {
         answer::content(
             session,
             resp,
-            self.config().http.crossdomain,
+            &self.config().http.crossdomain,
             "application/json",
             body,
         )
         .await
     }
 
-    /// The folder, unless the request's vhost is switched off.
-    fn root_for(&self, session: &Session) -> Option<Arc<Root>> {
+    /// Answers a request for a file by somebody who may not; says whether it did.
+    async fn refuse_file(
+        &self,
+        session: &mut Session,
+        vhost: &str,
+        settings: &Vhost,
+    ) -> Result<bool> {
+        let client = self.client(session, false);
+        let Err(denied) = self.gate().file(vhost, settings, &client) else {
+            return Ok(false);
+        };
+        self.counters().denied(denied.denial());
+        info!(
+            target: "pingora_live::access",
+            client = client.id,
+            peer = %Peer(client.peer),
+            vhost,
+            path = session.req_header().uri.path(),
+            by = denied.denial().name(),
+            why = %denied,
+            reason = "denied",
+            "file denied"
+        );
+        let config = self.config();
+        let crossdomain = &config.http.crossdomain;
+        let status = answer::status_of(&denied);
+        answer::text(session, status, crossdomain, denied.told()).await?;
+        Ok(true)
+    }
+
+    /// The folder, with the request's vhost and its settings, unless that is switched off.
+    fn root_for(&self, session: &Session) -> Option<(Arc<Root>, String, Arc<Vhost>)> {
         let root = self.root()?;
         let query = session.req_header().uri.query().unwrap_or_default();
         // A query that is none names no vhost that could be looked at.
         let asked = vhost::from_query(query).ok()?;
-        let (_, settings) = self
+        let (vhost, settings) = self
             .vhosts()
             .resolve(asked.as_deref().unwrap_or_else(|| route::host(session)));
-        settings.enabled.then_some(root)
+        settings.enabled.then_some((root, vhost, settings))
     }
 
     async fn redirect(&self, session: &mut Session, mut to: String) -> Result<()> {
@@ -168,7 +210,7 @@ impl Live {
         line(
             session,
             resp,
-            self.config().http.crossdomain,
+            &self.config().http.crossdomain,
             "the folder's address ends in a slash",
         )
         .await
@@ -181,7 +223,8 @@ impl Live {
         mut found: Found,
         place: Place,
     ) -> Result<()> {
-        let crossdomain = self.config().http.crossdomain;
+        let config = self.config();
+        let crossdomain = &config.http.crossdomain;
         let peer = self.peer_of(session);
         let _admission = match self.admit(peer) {
             Ok(admission) => admission,
@@ -350,7 +393,7 @@ fn json(listing: &Listing) -> Bytes {
 async fn line(
     session: &mut Session,
     resp: ResponseHeader,
-    crossdomain: bool,
+    crossdomain: &Crossdomain,
     line: &str,
 ) -> Result<()> {
     let body = Bytes::from(format!("{line}\n"));
@@ -368,7 +411,7 @@ async fn line(
 async fn unsatisfiable(
     session: &mut Session,
     size: u64,
-    crossdomain: bool,
+    crossdomain: &Crossdomain,
     why: &str,
 ) -> Result<()> {
     let mut resp = ResponseHeader::build(StatusCode::RANGE_NOT_SATISFIABLE, Some(8))?;

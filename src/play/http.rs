@@ -7,6 +7,8 @@ use pingora::Result;
 use pingora::http::ResponseHeader;
 use pingora::proxy::Session;
 
+use crate::access::{Answer, Denied};
+use crate::config::Crossdomain;
 use crate::hub::Format;
 
 /// How long a browser may remember a preflight's answer, in seconds: what Chromium takes at most (2 hours).
@@ -31,7 +33,7 @@ pub const SERVER: &str = concat!("pingora-live/", env!("CARGO_PKG_VERSION"));
 pub(super) fn stream_header(
     session: &Session,
     format: Format,
-    crossdomain: bool,
+    crossdomain: &Crossdomain,
 ) -> Result<ResponseHeader> {
     let mut resp = ResponseHeader::build(StatusCode::OK, Some(8))?;
     let version = session.req_header().version;
@@ -55,28 +57,50 @@ pub(super) fn switching_header(accept: &str) -> Result<ResponseHeader> {
 }
 
 /// What all our answers have in common.
-pub(super) fn dress(session: &Session, resp: &mut ResponseHeader, crossdomain: bool) -> Result<()> {
+pub(super) fn dress(
+    session: &Session,
+    resp: &mut ResponseHeader,
+    crossdomain: &Crossdomain,
+) -> Result<()> {
     if session.req_header().version == Version::HTTP_10 {
         resp.set_version(Version::HTTP_10);
     }
     resp.insert_header(header::SERVER, SERVER)?;
-    if crossdomain && session.req_header().headers.contains_key(header::ORIGIN) {
-        resp.insert_header(header::ACCESS_CONTROL_ALLOW_ORIGIN, "*")?;
+    if let Some(origin) = session.req_header().headers.get(header::ORIGIN)
+        && let Some(allowed) = origin.to_str().ok().and_then(|o| crossdomain.allows(o))
+    {
+        resp.insert_header(header::ACCESS_CONTROL_ALLOW_ORIGIN, allowed)?;
         resp.insert_header(header::ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED)?;
     }
+    if let Crossdomain::Origins(_) = crossdomain {
+        // Fetch standard, "CORS protocol and HTTP caches": the answer depends on who asks, also where nothing is allowed.
+        resp.insert_header(header::VARY, "Origin")?;
+    }
     Ok(())
+}
+
+/// How somebody is answered who may not.
+pub(super) fn status_of(denied: &Denied) -> StatusCode {
+    match denied.answer() {
+        Answer::Unauthorized => StatusCode::UNAUTHORIZED,
+        Answer::Forbidden => StatusCode::FORBIDDEN,
+    }
 }
 
 /// A short answer with a one-line text.
 pub(super) async fn text(
     session: &mut Session,
     status: StatusCode,
-    crossdomain: bool,
+    crossdomain: &Crossdomain,
     line: &str,
 ) -> Result<()> {
     let mut resp = ResponseHeader::build(status, Some(8))?;
     if status == StatusCode::METHOD_NOT_ALLOWED {
         resp.insert_header(header::ALLOW, METHODS)?;
+    }
+    if status == StatusCode::UNAUTHORIZED {
+        // RFC 9110 §15.5.2 wants a challenge. The signature stands in the URL, so no browser shall ask for a password.
+        resp.insert_header(header::WWW_AUTHENTICATE, "SignedURL")?;
     }
     if status == StatusCode::UPGRADE_REQUIRED {
         resp.insert_header(header::SEC_WEBSOCKET_VERSION, "13")?;
@@ -101,7 +125,7 @@ pub(super) async fn text(
 pub(super) async fn content(
     session: &mut Session,
     mut resp: ResponseHeader,
-    crossdomain: bool,
+    crossdomain: &Crossdomain,
     content_type: &str,
     body: Bytes,
 ) -> Result<()> {
@@ -120,11 +144,17 @@ pub(super) async fn content(
 }
 
 /// Answers OPTIONS: what a page of another origin, or of a public site that reaches into a private network, asks before it plays.
-pub(super) async fn preflight(session: &mut Session, crossdomain: bool) -> Result<()> {
+pub(super) async fn preflight(session: &mut Session, crossdomain: &Crossdomain) -> Result<()> {
     let mut resp = ResponseHeader::build(StatusCode::NO_CONTENT, Some(10))?;
     resp.insert_header(header::ALLOW, METHODS)?;
-    if crossdomain {
-        let asked = &session.req_header().headers;
+    let asked = &session.req_header().headers;
+    let origin = asked.get(header::ORIGIN).map(|o| o.to_str());
+    let allowed = match origin {
+        // A preflight is answered whether or not it names its origin, where all are let in.
+        None | Some(Err(_)) => (*crossdomain == Crossdomain::Any).then_some("*"),
+        Some(Ok(origin)) => crossdomain.allows(origin),
+    };
+    if allowed.is_some() {
         resp.insert_header(header::ACCESS_CONTROL_ALLOW_METHODS, METHODS)?;
         resp.insert_header(header::ACCESS_CONTROL_MAX_AGE, PREFLIGHT_MAX_AGE)?;
         match asked.get(header::ACCESS_CONTROL_REQUEST_HEADERS) {
@@ -141,9 +171,8 @@ pub(super) async fn preflight(session: &mut Session, crossdomain: bool) -> Resul
         }
     }
     dress(session, &mut resp, crossdomain)?;
-    if crossdomain {
-        // A preflight is answered whether or not it names its origin.
-        resp.insert_header(header::ACCESS_CONTROL_ALLOW_ORIGIN, "*")?;
+    if let Some(allowed) = allowed {
+        resp.insert_header(header::ACCESS_CONTROL_ALLOW_ORIGIN, allowed)?;
     }
     session.write_response_header(Box::new(resp), true).await?;
     session.write_response_body(None, true).await

@@ -7,8 +7,9 @@ use std::time::Instant;
 use thiserror::Error;
 use tracing::{debug, info};
 
+use crate::access::{Ask, Denied, Grant};
 use crate::client::Client;
-use crate::config::{OnMissing, StartTime, Vhost};
+use crate::config::{Action, OnMissing, StartTime, Vhost};
 use crate::hub::{Format, Seat, SeatError, Stream, StreamKey};
 use crate::observe::Count;
 
@@ -28,12 +29,27 @@ pub(crate) struct Wish {
     pub(crate) asked: Instant,
 }
 
+impl Wish {
+    /// The question whether it may.
+    pub(super) fn ask(&self) -> Ask<'_> {
+        Ask {
+            action: Action::Play,
+            client: &self.client,
+            key: &self.key,
+            settings: &self.settings,
+        }
+    }
+}
+
 /// Why there is no play.
 #[derive(Debug, Error)]
 pub(crate) enum NoPlay {
     /// A limit of connections.
     #[error(transparent)]
     Connections(#[from] limits::Refusal),
+    /// It may not. The reason is for the log.
+    #[error("{}", .0.told())]
+    Denied(#[from] Denied),
     /// The stream is not there, and did not come in time.
     #[error("no such stream")]
     Missing,
@@ -53,6 +69,7 @@ pub(crate) struct Joined {
     seat: Seat,
     rebase: Rebase,
     account: Account,
+    grant: Grant,
     admission: Admission,
 }
 
@@ -71,6 +88,7 @@ impl Joined {
             self.seat,
             self.rebase,
             self.account,
+            self.grant,
             self.admission,
         )
     }
@@ -97,12 +115,36 @@ impl Live {
                 self.counters().count(Count::PlayNotFound);
                 info!(%peer, stream = %key, waited_ms = millis(asked.elapsed()), "no such stream");
             }
+            Err(NoPlay::Denied(denied)) => self.denied(denied, Action::Play, &client, &key),
             Err(refused) => {
                 self.counters().count(Count::PlayRefused);
                 info!(%peer, stream = %key, "play refused: {refused}");
             }
         }
         result
+    }
+
+    /// Counts a client that may not, and writes the line that says why.
+    pub(crate) fn denied(&self, denied: &Denied, action: Action, client: &Client, key: &StreamKey) {
+        self.counters().count(match action {
+            Action::Play => Count::PlayRefused,
+            Action::Publish => Count::PublishRefused,
+        });
+        self.counters().denied(denied.denial());
+        info!(
+            target: "pingora_live::access",
+            client = client.id,
+            peer = %Peer(client.peer),
+            vhost = key.vhost(),
+            app = key.app(),
+            stream = key.stream(),
+            protocol = client.protocol,
+            action = action.as_str(),
+            by = denied.denial().name(),
+            why = %denied,
+            reason = "denied",
+            "denied"
+        );
     }
 
     async fn try_join(
@@ -115,6 +157,7 @@ impl Live {
             Some(admission) => admission,
             None => self.admit(wish.client.peer)?,
         };
+        let grant = self.gate().admit(wish.ask()).await?;
         let stream = self.find_or_wait(&wish.key, &wish.settings, left).await?;
         let seat = stream.open(
             wish.format,
@@ -143,8 +186,21 @@ impl Live {
             seat,
             rebase,
             account,
+            grant,
             admission,
         })
+    }
+
+    /// What a play would come to now, for a request that wants to know and no more: it does not wait, and uses nothing up.
+    pub(super) fn look(&self, wish: &Wish) -> Result<(), NoPlay> {
+        if let Err(denied) = self.gate().look(wish.ask()) {
+            self.denied(&denied, Action::Play, &wish.client, &wish.key);
+            return Err(denied.into());
+        }
+        let stream = self.hub().find(&wish.key).ok_or(NoPlay::Missing)?;
+        stream
+            .supports(wish.format)
+            .map_err(|why| NoPlay::Seat(why.into()))
     }
 
     /// The stream, now or within the time that its vhost holds players.

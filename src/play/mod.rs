@@ -36,6 +36,7 @@ use pingora::Result;
 use pingora::protocols::Stream;
 use pingora::proxy::Session;
 
+use crate::access::Gate;
 use crate::config;
 use crate::hub::Hub;
 use crate::observe::Counters;
@@ -48,7 +49,7 @@ use transport::{Framing, Transport};
 use worker::Workers;
 
 pub(crate) use account::{Peer, millis};
-pub(crate) use join::{Joined, Wish};
+pub(crate) use join::{Joined, NoPlay, Wish};
 pub(crate) use limits::Admission;
 pub(crate) use talk::{Said, Talk};
 
@@ -67,6 +68,7 @@ pub struct Live {
 struct Inner {
     settings: Shared,
     hub: Hub,
+    gate: Gate,
     connections: Arc<Connections>,
     next_client: AtomicU64,
     deadlines: Deadlines,
@@ -101,6 +103,7 @@ impl Live {
         Self {
             inner: Arc::new(Inner {
                 hub,
+                gate: Gate::default(),
                 connections: Connections::new(
                     limits.connections as usize,
                     limits.connections_per_ip as usize,
@@ -168,6 +171,10 @@ impl Live {
         let peer = session.client_addr()?.as_inet()?;
         let headers = &session.req_header().headers;
         Some(self.trusted_proxies().client(*peer, headers))
+    }
+
+    pub(crate) fn gate(&self) -> &Gate {
+        &self.inner.gate
     }
 
     pub(crate) fn next_client(&self) -> u64 {

@@ -8,6 +8,7 @@ use pingora::proxy::Session;
 use bytes::Bytes;
 
 use super::http;
+use crate::config::Crossdomain;
 
 /// One file of the page.
 struct Asset {
@@ -51,7 +52,7 @@ const ASSETS: &[Asset] = &[
 ];
 
 /// Serves a file of the page. False when the path is none of them or the method is neither GET nor HEAD.
-pub(super) async fn serve(session: &mut Session, crossdomain: bool) -> Result<bool> {
+pub(super) async fn serve(session: &mut Session, crossdomain: &Crossdomain) -> Result<bool> {
     let request = session.req_header();
     if !matches!(request.method, ::http::Method::GET | ::http::Method::HEAD) {
         return Ok(false);

@@ -4,9 +4,11 @@ use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Instant;
 
 use bytes::Bytes;
 
+use crate::access::Grant;
 use crate::hub::{EndReason, FrameBuilder, Framed, Log, Place, Read, Seat, Unit};
 use crate::mux::flv;
 
@@ -38,6 +40,8 @@ pub(super) struct Player {
     /// What was begun and not written yet. Whatever happens, this goes first: a chunk or a tag is never cut.
     out: VecDeque<Bytes>,
     account: Account,
+    /// Its leave to play.
+    grant: Grant,
     /// Its place among the connections.
     _admission: Admission,
 }
@@ -81,6 +85,7 @@ impl Player {
         seat: Seat,
         rebase: Rebase,
         account: Account,
+        grant: Grant,
         admission: Admission,
     ) -> Self {
         Self {
@@ -93,6 +98,7 @@ impl Player {
             rebase,
             out: VecDeque::new(),
             account,
+            grant,
             _admission: admission,
         }
     }
@@ -109,6 +115,16 @@ impl Player {
     /// Whether its machine went away without a word.
     pub(super) fn vanished(&self) -> bool {
         self.transport.vanished()
+    }
+
+    /// Whether its leave to play is over.
+    pub(super) fn expired(&self, now: Instant) -> bool {
+        self.grant.until().is_some_and(|until| now >= until)
+    }
+
+    /// When its leave to play is over, if it ends at all.
+    pub(super) fn until(&self) -> Option<Instant> {
+        self.grant.until()
     }
 
     /// Bytes that its machine has acknowledged, where that is known.
@@ -286,8 +302,17 @@ impl Player {
 
     /// Queues the end of the body; [`Player::poll_finish`] writes it.
     pub(super) fn begin_finish(&mut self, reason: EndReason) {
-        self.account.end = PlayEnd::Stream(reason);
-        let last = self.transport.last_piece();
+        self.begin_end(PlayEnd::Stream(reason), true);
+    }
+
+    /// Queues the end of a play whose stream goes on without it.
+    pub(super) fn begin_dismissal(&mut self, end: PlayEnd) {
+        self.begin_end(end, false);
+    }
+
+    fn begin_end(&mut self, end: PlayEnd, proper: bool) {
+        self.account.end = end;
+        let last = self.transport.last_piece(proper);
         if !last.is_empty() {
             self.out.push_back(last);
         }

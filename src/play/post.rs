@@ -25,6 +25,10 @@ use super::{Live, http as answer};
 /// How often the clocks of a publish are looked at.
 const CLOCK: Duration = Duration::from_millis(500);
 
+/// For how long, and how many bytes of it, the body of a publish that was refused is read and thrown away.
+const DISCARD: Duration = Duration::from_secs(1);
+const DISCARD_BYTES: usize = 4 * 1024 * 1024;
+
 /// Why a publish over HTTP ends before its body does.
 #[derive(Debug, Error)]
 enum End {
@@ -42,6 +46,7 @@ impl End {
     fn status(&self) -> StatusCode {
         match self {
             Self::Ended(Ended::Claim(_)) => StatusCode::CONFLICT,
+            Self::Ended(Ended::Expired) => StatusCode::FORBIDDEN,
             Self::Ended(_) => StatusCode::REQUEST_TIMEOUT,
             Self::Container(_) | Self::Tag(_) | Self::Body(_) => StatusCode::BAD_REQUEST,
         }
@@ -79,7 +84,8 @@ impl Live {
         target: &Target,
         client: &Client,
     ) -> Result<()> {
-        let crossdomain = self.config().http.crossdomain;
+        let config = self.config();
+        let crossdomain = &config.http.crossdomain;
         // Whatever becomes of it: a body that was not read to its end is in the way of another request.
         session.set_keepalive(None);
         let _admission = match self.admit(client.peer) {
@@ -87,13 +93,11 @@ impl Live {
             Err(refusal) => {
                 info!("publish refused: {refusal}");
                 self.counters().count(Count::PublishRefused);
-                return answer::text(
-                    session,
-                    StatusCode::SERVICE_UNAVAILABLE,
-                    crossdomain,
-                    &refusal.to_string(),
-                )
-                .await;
+                let line = refusal.to_string();
+                let status = StatusCode::SERVICE_UNAVAILABLE;
+                answer::text(session, status, crossdomain, &line).await?;
+                discard(session).await;
+                return Ok(());
             }
         };
         let encoder = session.req_header().headers.get(header::USER_AGENT);
@@ -113,10 +117,13 @@ impl Live {
                 let status = match refused {
                     Refused::Name(_) => StatusCode::BAD_REQUEST,
                     Refused::Disabled(_) => StatusCode::FORBIDDEN,
+                    Refused::Denied(ref denied) => answer::status_of(denied),
                     Refused::Claim(PublishError::Busy { .. }) => StatusCode::CONFLICT,
                     Refused::Claim(_) => StatusCode::SERVICE_UNAVAILABLE,
                 };
-                return answer::text(session, status, crossdomain, &refused.to_string()).await;
+                answer::text(session, status, crossdomain, &refused.to_string()).await?;
+                discard(session).await;
+                return Ok(());
             }
         };
         if session.req_header().headers.contains_key(header::EXPECT) {
@@ -137,6 +144,24 @@ impl Live {
             }
         }
     }
+}
+
+/// Reads on for a moment after a refusal: an HTTP/2 stream that is dropped with a body on its way is reset, and the client would
+/// see that instead of the answer.
+async fn discard(session: &mut Session) {
+    if !session.is_http2() {
+        return;
+    }
+    let read = async {
+        let mut left = DISCARD_BYTES;
+        while let Ok(Some(piece)) = session.read_request_body().await {
+            left = left.saturating_sub(piece.len());
+            if left == 0 {
+                break;
+            }
+        }
+    };
+    let _ = tokio::time::timeout(DISCARD, read).await;
 }
 
 async fn read_body(session: &mut Session, ingest: &mut Ingest) -> std::result::Result<(), End> {

@@ -31,7 +31,8 @@ impl ProxyHttp for LiveProxy {
         if self.live.handle_stream(session).await? == Handled::Yes {
             return Ok(true);
         }
-        let crossdomain = self.live.config().http.crossdomain;
+        let config = self.live.config();
+        let crossdomain = &config.http.crossdomain;
         let path = session.req_header().uri.path();
         let is_page = path == "/";
         if path == file::LISTING

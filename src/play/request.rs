@@ -73,7 +73,8 @@ impl Live {
             return Ok(Handled::Yes);
         }
         let request = session.req_header();
-        let crossdomain = self.config().http.crossdomain;
+        let config = self.config();
+        let crossdomain = &config.http.crossdomain;
         match request.method {
             Method::GET => {
                 match websocket::handshake(&request.method, request.version, &request.headers) {
@@ -88,13 +89,14 @@ impl Live {
                 }
             }
             Method::HEAD => {
-                let found = self.hub().find(&target.key).ok_or(NoPlay::Missing);
-                let given = found.and_then(|stream| {
-                    stream
-                        .supports(target.format)
-                        .map_err(|why| NoPlay::Seat(why.into()))
-                });
-                match given {
+                let wish = Wish {
+                    client: self.client(session, false),
+                    key: target.key,
+                    settings: target.settings,
+                    format: target.format,
+                    asked: Instant::now(),
+                };
+                match self.look(&wish) {
                     Ok(()) => {
                         let header = http::stream_header(session, target.format, crossdomain)?;
                         session
@@ -135,7 +137,15 @@ impl Live {
     /// Who sent the request.
     pub(super) fn client(&self, session: &Session, websocket: bool) -> Client {
         let request = session.req_header();
-        let page = request.headers.get(header::REFERER);
+        let text = |name| {
+            request
+                .headers
+                .get(name)
+                .and_then(|value| value.to_str().ok())
+        };
+        // A browser that opens a WebSocket sends no Referer.
+        let origin = || text(header::ORIGIN).filter(|origin| *origin != "null");
+        let page = text(header::REFERER).or_else(origin);
         Client {
             id: self.next_client(),
             peer: self.peer_of(session),
@@ -145,13 +155,13 @@ impl Live {
                 (false, false) => "http1",
             },
             query: request.uri.query().unwrap_or_default().to_owned(),
-            page: page.and_then(|page| page.to_str().ok()).map(str::to_owned),
+            page: page.map(str::to_owned),
             url: format!("{}{}", route::host(session), request.uri.path()),
         }
     }
 
     async fn text(&self, session: &mut Session, status: StatusCode, line: &str) -> Result<()> {
-        http::text(session, status, self.config().http.crossdomain, line).await
+        http::text(session, status, &self.config().http.crossdomain, line).await
     }
 
     /// `accept`: the answer to a WebSocket's key.
@@ -194,7 +204,7 @@ impl Live {
         format: Format,
         joined: Joined,
     ) -> Result<()> {
-        let header = http::stream_header(session, format, self.config().http.crossdomain)?;
+        let header = http::stream_header(session, format, &self.config().http.crossdomain)?;
         let framing = if header.headers.contains_key(header::TRANSFER_ENCODING) {
             Framing::Chunked
         } else {
@@ -215,7 +225,7 @@ impl Live {
         format: Format,
         joined: Joined,
     ) -> Result<()> {
-        let header = http::stream_header(session, format, self.config().http.crossdomain)?;
+        let header = http::stream_header(session, format, &self.config().http.crossdomain)?;
         session
             .write_response_header(Box::new(header), false)
             .await?;
@@ -261,6 +271,7 @@ impl Live {
             NoPlay::Missing | NoPlay::Left | NoPlay::Seat(SeatError::Ended) => {
                 StatusCode::NOT_FOUND
             }
+            NoPlay::Denied(denied) => http::status_of(denied),
             NoPlay::Seat(SeatError::Unsupported(_)) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             NoPlay::Connections(_) | NoPlay::Shutdown | NoPlay::Seat(_) => {
                 StatusCode::SERVICE_UNAVAILABLE

@@ -9,6 +9,11 @@ pub(crate) trait Talk: Send {
 
     /// The last words to a player whose stream has ended.
     fn goodbye(&mut self) -> Bytes;
+
+    /// The last words to a player that may play no longer, though the stream goes on.
+    fn dismissal(&mut self) -> Bytes {
+        self.goodbye()
+    }
 }
 
 /// What a player said.

@@ -12,6 +12,7 @@ use super::limits::Connections;
 use super::player::{Player, Rebase};
 use super::transport::{Framing, Transport};
 use super::worker::Workers;
+use crate::access::Grant;
 use crate::config::Vhost;
 use crate::hub::{Format, Hub, HubLimits, Publisher, StreamKey};
 use crate::media::FrameKind;
@@ -99,8 +100,14 @@ impl Rig {
             talk: None,
         };
         let admission = self.connections.admit(None).unwrap();
-        self.workers
-            .add(Player::new(transport, seat, rebase, account, admission));
+        self.workers.add(Player::new(
+            transport,
+            seat,
+            rebase,
+            account,
+            Grant::default(),
+            admission,
+        ));
         theirs
     }
 

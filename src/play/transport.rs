@@ -183,12 +183,15 @@ impl Transport {
         }
     }
 
-    /// What ends the body properly, to be written before [`Transport::poll_close`].
-    pub(super) fn last_piece(&mut self) -> Bytes {
+    /// What ends the body, to be written before [`Transport::poll_close`]. Not `proper`: the stream goes on, and the player has to go.
+    pub(super) fn last_piece(&mut self, proper: bool) -> Bytes {
         match self {
             Self::Socket {
                 talk: Some(talk), ..
-            } => talk.goodbye(),
+            } if proper => talk.goodbye(),
+            Self::Socket {
+                talk: Some(talk), ..
+            } => talk.dismissal(),
             Self::Socket {
                 framing: Framing::Chunked,
                 ..

@@ -143,6 +143,10 @@ impl Talk for ClientFrames {
     fn goodbye(&mut self) -> Bytes {
         close_frame(CloseCode::Normal)
     }
+
+    fn dismissal(&mut self) -> Bytes {
+        close_frame(CloseCode::Policy)
+    }
 }
 
 impl ClientFrames {

@@ -265,9 +265,14 @@ impl Worker {
     /// Looks for players that left a stream that is quiet.
     async fn sweep(&mut self, turn: &mut TurnCount) {
         let mut empty = Vec::new();
+        let now = Instant::now();
         for (id, group) in &mut self.groups {
             let mut index = 0;
             while let Some(seated) = group.players.get_mut(index) {
+                if seated.player.expired(now) {
+                    dismiss(group.players.swap_remove(index), PlayEnd::Expired);
+                    continue;
+                }
                 let looked = if seated.player.vanished() {
                     Turn::Gone(io::ErrorKind::TimedOut.into())
                 } else {
@@ -315,9 +320,17 @@ fn slow_lane(mut seated: Seated) {
         let mut acked = seated.player.acked();
         loop {
             let stall = Duration::from_millis(seated.worker.stall_ms.load(Ordering::Relaxed));
+            let now = Instant::now();
+            if seated.player.expired(now) {
+                return dismiss(seated, PlayEnd::Expired);
+            }
+            // Not later than it has to go.
+            let patience = seated.player.until().map_or(stall, |until| {
+                stall.min(until.saturating_duration_since(now))
+            });
             let before = seated.player.written();
             let turn = timeout(
-                stall,
+                patience,
                 poll_fn(|cx| {
                     if let gone @ Turn::Gone(_) = seated.player.poll_look(cx) {
                         return Poll::Ready(gone);
@@ -338,6 +351,7 @@ fn slow_lane(mut seated: Seated) {
                 Ok(Turn::Edge) => return arrive(seated),
                 Ok(Turn::Ended(reason)) => return finish(seated, reason),
                 Ok(Turn::Gone(error)) => return gone(seated, &error),
+                Err(_) if patience < stall => {}
                 Err(_) => {
                     // A slow reader frees less of the queue in that time than the kernel wakes anyone for.
                     let now = seated.player.acked();
@@ -354,6 +368,16 @@ fn slow_lane(mut seated: Seated) {
 /// Ends a body properly.
 fn finish(mut seated: Seated, reason: EndReason) {
     seated.player.begin_finish(reason);
+    close(seated);
+}
+
+/// Ends a play whose stream goes on.
+fn dismiss(mut seated: Seated, end: PlayEnd) {
+    seated.player.begin_dismissal(end);
+    close(seated);
+}
+
+fn close(mut seated: Seated) {
     if poll_now(|cx| seated.player.poll_finish(cx)).is_ready() {
         return;
     }

@@ -26,7 +26,7 @@ use crate::ingest::{self, Ended, Ingest, Refused, Wanted};
 use crate::media::{FrameKind, metadata};
 use crate::mux::rtmp::STREAM_ID;
 use crate::observe::Count;
-use crate::play::{Admission, Joined, Live, Peer, SERVER, Said, Talk, Wish};
+use crate::play::{Admission, Joined, Live, NoPlay, Peer, SERVER, Said, Talk, Wish};
 use crate::vhost;
 
 use super::{
@@ -299,8 +299,15 @@ impl Connection {
             None if self.live.hub().is_shut_down() => return Err(End::Shutdown),
             None => Ok(()),
         };
-        if let Err(Ended::Claim(reason)) = checked {
-            self.tell_end(reason);
+        match checked {
+            Err(Ended::Claim(reason)) => self.tell_end(reason),
+            Err(expired @ Ended::Expired) => {
+                if let Some(publishing) = &self.publishing {
+                    let reject = Reject::new("NetStream.Publish.Denied", expired.to_string());
+                    self.session.end_publish(publishing.stream_id, &reject);
+                }
+            }
+            _ => {}
         }
         Ok(checked?)
     }
@@ -484,7 +491,10 @@ impl Connection {
             .live
             .join(wish, self.admission.take(), std::future::pending())
             .await;
-        joined.map_err(|refused| not_found(refused.to_string()))
+        joined.map_err(|refused| match refused {
+            NoPlay::Denied(denied) => failed(denied.told().to_owned()),
+            refused => not_found(refused.to_string()),
+        })
     }
 
     /// Tells the publisher that the server ends it.

@@ -89,6 +89,18 @@ const RULES: &[(&str, &[&str], &[&str])] = &[
         &["crate::hub", "crate::play", "crate::rtmp", "crate::service"],
     ),
     (
+        "access",
+        &[],
+        &[
+            "pingora",
+            "tokio::net",
+            "crate::play",
+            "crate::rtmp",
+            "crate::ingest",
+            "crate::service",
+        ],
+    ),
+    (
         "observe",
         &[],
         &["tokio", "pingora", "crate::hub", "crate::play"],

@@ -1,5 +1,6 @@
 //! End to end: the server as a process, with real publishers, players and browsers. One binary, one module a subject.
 
+mod access;
 mod browser;
 mod cli;
 mod codecs;

@@ -133,6 +133,19 @@ impl Client {
         Ok(amf::text_property(&status.body, "code").unwrap_or_default())
     }
 
+    /// `play`; code and description of the server's first onStatus that is not a reset.
+    pub fn play(&mut self, name: &str) -> io::Result<(String, String)> {
+        let id = self.message_stream;
+        self.command(id, "play", vec![Amf::Null, Amf::Text(name)])?;
+        loop {
+            let status = self.answer(&["onStatus", "_error"])?;
+            let text = |name| amf::text_property(&status.body, name).unwrap_or_default();
+            if text("code") != "NetStream.Play.Reset" {
+                return Ok((text("code"), text("description")));
+            }
+        }
+    }
+
     /// A command message with the next transaction id.
     pub fn command<'a>(
         &mut self,

@@ -256,6 +256,49 @@ fn typical_mistakes() {
     }
 }
 
+/// Who may: rules, pages, origins and keys of tokens.
+#[test]
+fn mistakes_about_who_may() {
+    let vhost = |text: &str| {
+        let text = format!("live:\n  vhosts:\n    __defaultVhost__:\n      {text}\n");
+        errors(&text)
+            .replace("live.yaml:4:", "")
+            .replace("live.vhosts.__defaultVhost__.", "")
+    };
+    assert_eq!(
+        vhost("security: { enabled: on, seal: [allow watch all] }"),
+        "39: security.seal[0]: found \"allow watch all\"; accepted is a rule such as \"allow play all\" or \
+         \"deny publish 10.0.0.0/8\" (the second word is play or publish)"
+    );
+    assert_eq!(
+        vhost("refer: { enabled: on, all: 'https://a.example/' }"),
+        "34: refer.all: found \"https://a.example/\"; accepted is a host name such as example.com, or none, or a list of \
+         them (the host alone, without scheme, port and path)"
+    );
+    // What is wrong with a key says nothing of what it is.
+    let told = vhost(
+        "tokens: { play: { enabled: on, keys: [{ key: hunter2 }, { key: hunter2hunter2hunter2 }] } }",
+    );
+    assert!(
+        told.contains("tokens.play.keys[0].key: it has 7 bytes"),
+        "{told}"
+    );
+    assert!(
+        told.contains("tokens.play.keys[1].id: another key is called 1"),
+        "{told}"
+    );
+    let told = vhost("tokens: { play: { enabled: on, keys: [{ key: [hunter2] }] } }");
+    assert!(told.contains("tokens.play.keys[0].key: "), "{told}");
+    assert!(!told.contains("hunter2"), "{told}");
+    let told = vhost("tokens: { publish: { enabled: on } }");
+    assert!(told.contains("tokens.publish.keys: "), "{told}");
+    let told = errors("live:\n  http: { crossdomain: [a.example] }\n");
+    assert!(
+        told.contains("with its scheme, as in \"https://a.example\""),
+        "{told}"
+    );
+}
+
 /// The keys right under `live:`.
 fn all() -> String {
     sections().join(", ")
@@ -268,14 +311,7 @@ fn keys_of_features_that_are_not_there() {
         let expected = format!("live.yaml:2:3: live.{key}: not served by this version");
         assert_eq!(errors(&format!("live:\n  {key}: {{}}\n")), expected);
     }
-    for key in [
-        "cluster",
-        "forward",
-        "security",
-        "refer",
-        "tokens",
-        "http_hooks",
-    ] {
+    for key in ["cluster", "forward", "http_hooks"] {
         let text = format!("live:\n  vhosts:\n    __defaultVhost__:\n      {key}: {{}}\n");
         let expected = format!(
             "live.yaml:4:7: live.vhosts.__defaultVhost__.{key}: not served by this version"

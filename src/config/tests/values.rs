@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::{default_vhost, good};
 use crate::config::{
-    Cert, Config, DvrPlan, ForwardedHeader, Live, LogFormat, LogLevel, OnBusy, OnMissing,
-    StartTime, TimeJitter, Vhost, print_config, server_keys,
+    Cert, Config, DvrPlan, ForwardedHeader, Live, LogFormat, LogLevel, OnBusy, OnExpiry, OnMissing,
+    Referrer, Secret, StartTime, TimeJitter, TokenScheme, Vhost, print_config, server_keys,
 };
 
 #[test]
@@ -131,6 +131,25 @@ live:
         duration: 1m
         wait_keyframe: off
         time_jitter: zero
+      security:
+        enabled: on
+        seal: [allow play all, 'deny publish 10.0.0.0/8']
+      refer:
+        enabled: on
+        all: [Example.com, none]
+        play: www.example.com
+        publish: none
+      tokens:
+        play:
+          enabled: on
+          scheme: secure_link
+          keys:
+            - { id: old, key: an old key }
+            - { id: new, key: a new key }
+          validity: 30m
+          max_uses: 3
+          on_expiry: end
+          secure_link_md5: '$secure_link_expires$uri $secret'
 ";
 
 #[test]
@@ -161,10 +180,10 @@ fn every_key_is_read() {
     assert_eq!(
         (
             live.http.listen[0].port(),
-            live.http.crossdomain,
+            live.http.crossdomain.is_off(),
             live.http.h2c
         ),
-        (80, false, false)
+        (80, true, false)
     );
     let https = live.https.as_ref().unwrap();
     assert_eq!((https.listen.len(), https.http2), (2, false));
@@ -246,6 +265,30 @@ fn every_key_is_read() {
     );
     assert_eq!(dvr.time_jitter, TimeJitter::Zero);
     assert_eq!(dvr.path.root().to_str(), Some("/data"));
+    let rules: Vec<_> = vhost.security.seal.iter().map(|r| r.to_string()).collect();
+    assert!(vhost.security.enabled);
+    assert_eq!(rules, ["allow play all", "deny publish 10.0.0.0/8"]);
+    let host = |name: &str| Referrer::Host(name.to_owned());
+    let refer = &vhost.refer;
+    assert!(refer.enabled);
+    assert_eq!(refer.all, [host("example.com"), Referrer::None]);
+    assert_eq!(refer.play, [host("www.example.com")]);
+    assert_eq!(refer.publish, [Referrer::None]);
+    let token = &vhost.tokens.play;
+    assert!(token.enabled && !vhost.tokens.publish.enabled);
+    assert_eq!(
+        (token.scheme, token.on_expiry, token.max_uses),
+        (TokenScheme::SecureLink, OnExpiry::End, 3)
+    );
+    assert_eq!(token.validity, Duration::from_secs(1_800));
+    assert_eq!(token.secure_link_md5, "$secure_link_expires$uri $secret");
+    let keys: Vec<_> = token
+        .keys
+        .iter()
+        .map(|k| (k.id.as_str(), k.key.expose()))
+        .collect();
+    assert_eq!(keys, [("old", "an old key"), ("new", "a new key")]);
+    assert!(!print_config(&config).contains("an old key"));
     // No key was forgotten above: only what is off by default and has no other sense here is as it was.
     let shown = print_config(&config);
     for key in crate::config::keys() {
@@ -268,8 +311,14 @@ fn what_is_printed_reads_back() {
         "live: { vhosts: { '[::1]': { enabled: off }, on: {}, '10.0.0.1': {} } }",
         "live: { https: { certs: [{ cert: 'a\"\\b\u{e9} #: x', key: 'on' }] } }",
     ] {
-        let config = good(text);
+        let mut config = good(text);
         let printed = print_config(&config);
+        // Secrets are not printed.
+        for vhost in config.live.vhosts.values_mut() {
+            for key in &mut vhost.tokens.play.keys {
+                key.key = Secret::new("***");
+            }
+        }
         assert_eq!(good(&printed), config, "\n{printed}");
         assert_eq!(print_config(&good(&printed)), printed);
     }
