@@ -14,6 +14,8 @@ pub(crate) struct Client {
     pub(crate) peer: Option<SocketAddr>,
     /// The name of the protocol in logs: `rtmp`, `http1`, `http2`, `websocket`.
     pub(crate) protocol: &'static str,
+    /// Whether it came over TLS.
+    pub(crate) secure: bool,
     /// What follows `?` in the stream's address, as it was written; empty when there is none. Over RTMP, what the client appended to the
     /// stream's name, the app and the tcUrl, in this order, joined by `&`.
     pub(crate) query: String,

@@ -8,7 +8,8 @@ use tracing::{Span, info};
 
 use crate::access::{Ask, Denied, Grant};
 use crate::client::Client;
-use crate::config::{Action, Publish};
+use crate::cluster::LeaseUse;
+use crate::config::{Action, OnBusy, Publish};
 use crate::hub::{Counters, EndReason, PublishError, Publisher, PushError, StreamKey};
 use crate::media::FrameKind;
 use crate::observe::Count;
@@ -21,6 +22,8 @@ pub(crate) struct Ingest {
     /// Set until the end.
     publisher: Option<Publisher>,
     grant: Grant,
+    /// The node's lease on the stream, where nodes share a registry. Given back at the end.
+    _lease: Option<LeaseUse>,
     span: Span,
     since: Instant,
     last_media: Option<Instant>,
@@ -41,6 +44,9 @@ pub(crate) enum Refused {
     /// The vhost is off.
     #[error("the vhost {0} is disabled")]
     Disabled(String),
+    /// Another node of the registry has the stream.
+    #[error("the stream is being published already, on the node {0}")]
+    Elsewhere(String),
     /// The hub does not give the claim.
     #[error(transparent)]
     Claim(#[from] PublishError),
@@ -99,7 +105,7 @@ pub(crate) struct Wanted<'a> {
 impl Ingest {
     /// Claims the stream. The current span gets its name.
     pub(crate) async fn begin(live: &Live, wanted: &Wanted<'_>) -> Result<Self, Refused> {
-        let (publisher, grant) = match Self::claim(live, wanted).await {
+        let (publisher, grant, lease) = match Self::claim(live, wanted).await {
             Ok(claimed) => claimed,
             Err(Refused::Denied(denied)) => return Err(Refused::Denied(denied)),
             Err(refused) => {
@@ -132,6 +138,7 @@ impl Ingest {
             live: live.clone(),
             publisher: Some(publisher),
             grant,
+            _lease: lease,
             span,
             since: Instant::now(),
             last_media: None,
@@ -142,7 +149,10 @@ impl Ingest {
     }
 
     /// Asks whether the client may, and then for the stream: who may not must not disturb who is there.
-    async fn claim(live: &Live, wanted: &Wanted<'_>) -> Result<(Publisher, Grant), Refused> {
+    async fn claim(
+        live: &Live,
+        wanted: &Wanted<'_>,
+    ) -> Result<(Publisher, Grant, Option<LeaseUse>), Refused> {
         let (vhost, settings) = live.vhosts().resolve(vhost::without_port(wanted.vhost));
         if !settings.enabled {
             return Err(Refused::Disabled(vhost));
@@ -161,8 +171,16 @@ impl Ingest {
                 return Err(denied.into());
             }
         };
+        let lease = match live.cluster() {
+            Some(cluster) => {
+                let take = settings.publish.on_busy == OnBusy::Kick;
+                let lease = cluster.claim(&key, take).await;
+                Some(lease.map_err(|holder| Refused::Elsewhere(holder.node))?)
+            }
+            None => None,
+        };
         let publisher = live.hub().publish(key, &settings, Instant::now())?;
-        Ok((publisher, grant))
+        Ok((publisher, grant, lease))
     }
 
     /// Takes one tag body.

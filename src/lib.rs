@@ -53,6 +53,7 @@
 
 mod access;
 mod client;
+pub mod cluster;
 pub mod config;
 pub mod demo;
 pub mod files;

@@ -15,13 +15,14 @@ use pingora::proxy::http_proxy;
 use pingora::server::configuration::{Opt, ServerConf};
 use pingora::server::{ListenFds, Server, ShutdownSignal, ShutdownSignalWatch, ShutdownWatch};
 use pingora::services::Service as PingoraService;
+use pingora::services::background::{BackgroundService, background_service};
 use pingora::services::listening::Service;
 use socket2::{Domain, Protocol as SocketProtocol, Socket, Type};
 use thiserror::Error;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{error, info};
 
-use crate::config::{self, Config};
+use crate::config::{self, Config, UrlScheme};
 use crate::play::{Live, LiveProxy, ReloadError};
 use crate::proxy::{ProxiedConnections, ProxyProtocol};
 use crate::rtmp::listener::RtmpApp;
@@ -168,6 +169,9 @@ pub fn assemble(config: &Config, opt: Opt) -> Result<Assembled, StartError> {
     );
     let http = Service::with_listeners("http".to_owned(), http, app);
     server.add_service(WithSockets::new(http, http_sockets));
+    if live.announces(&ports(&binder.listening)) {
+        server.add_service(background_service("cluster", Beats(live.clone())));
+    }
 
     let reloader = Reloader {
         config: config.clone(),
@@ -293,6 +297,25 @@ fn listen(address: SocketAddr, ipv6_only: bool) -> std::io::Result<TcpListener> 
     socket.listen(BACKLOG)?;
     socket.set_nonblocking(true)?;
     Ok(socket.into())
+}
+
+fn ports(listening: &[Listening]) -> Vec<(UrlScheme, u16)> {
+    let ports = listening.iter().filter_map(|listening| {
+        let scheme = UrlScheme::named(listening.protocol)?;
+        Some((scheme, listening.address.port()))
+    });
+    ports.collect()
+}
+
+/// Keeps the node's word among the others.
+struct Beats(Live);
+
+#[async_trait]
+impl BackgroundService for Beats {
+    async fn start(&self, _shutdown: ShutdownWatch) {
+        // It goes on through a shutdown: streams are given back when their publishers have gone.
+        self.0.announce().await;
+    }
 }
 
 /// Bound sockets by the names under which pingora looks for them.

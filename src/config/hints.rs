@@ -8,7 +8,6 @@ const NOT_SERVED: &[&str] = &[
     "api",
     "atc",
     "bandcheck",
-    "cluster",
     "dash",
     "exec",
     "forward",

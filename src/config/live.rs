@@ -12,6 +12,7 @@ use super::DEFAULT_VHOST;
 use super::access::{Refer, Security, Tokens};
 use super::access_kinds::{Crossdomain, Origins};
 use super::cidr::{Network, Networks};
+use super::cluster::{BaseUrl, Cluster, NodeKeys, Overflow, Registry};
 use super::kinds::{
     FilePath, FolderPath, HostNames, Int, Listen, Mounts, Recordings, Size, Switch, Time, one_of,
     words,
@@ -20,7 +21,7 @@ use super::mount::{Extension, Mount};
 use super::proxying::ForwardedHeader;
 use super::recording_path::RecordingPath;
 use super::schema::section;
-use super::sections::{Item, Named, items, nested, optional};
+use super::sections::{Item, Named, items, nested, optional, or_word};
 
 /// Port 1935 is registered for RTMP; 1936 is what encoders take for RTMPS beside it.
 const RTMP_PORT: u16 = 1935;
@@ -80,6 +81,10 @@ section! {
         forwarded_header: ForwardedHeader = ForwardedHeader::Any => one_of(),
         /// What peers may take at most. What is over a limit is refused, logged and counted.
         limits: Limits = Limits::default() => nested(),
+        /// Who has which stream, in a cluster of nodes. `memory` is a node alone; a mapping names the Redis that the nodes share.
+        registry: Option<Registry> = None => or_word("memory"),
+        /// This node, as the others and their players know it. Without a registry in Redis, nobody asks for it.
+        node: NodeKeys = NodeKeys::default() => nested(),
         /// The log, on stderr.
         log: Log = Log::default() => nested(),
         /// Settings by host name. A host that is not named here has those of `__defaultVhost__`.
@@ -222,6 +227,10 @@ section! {
         send_buffer: u64 = 512 * KIB => Size { range: 16 * KIB..=64 * MIB },
         /// How long a player's connection may take nothing before it is ended.
         player_stall: Duration = secs(10) => Time { range: secs(1)..=secs(600), zero: "" },
+        /// Servers to which players are sent that are over `connections` or `players_per_stream`, in turn, by 302 and RTMP's redirect,
+        /// when no node of the registry has room: `[http://cdn.example, rtmp://b.example]`. The stream's path and query are appended.
+        /// Without any, they get 503.
+        overflow: Vec<BaseUrl> = Vec::new() => Overflow,
     }
 }
 
@@ -281,6 +290,8 @@ section! {
         refer: Refer = Refer::default() => nested(),
         /// Who may, by a signed URL.
         tokens: Tokens = Tokens::default() => nested(),
+        /// Streams of other servers.
+        cluster: Cluster = Cluster::default() => nested(),
     }
 }
 

@@ -23,6 +23,7 @@
 mod access;
 mod access_kinds;
 mod cidr;
+mod cluster;
 mod environment;
 mod error;
 mod hints;
@@ -56,6 +57,8 @@ use self::schema::{Context, Origins};
 pub use self::access::{OnExpiry, Refer, Security, Token, TokenKey, TokenScheme, Tokens};
 pub use self::access_kinds::{AccessRule, Action, Crossdomain, Referrer};
 pub use self::cidr::{Network, NetworkError};
+pub(crate) use self::cluster::is_node_name;
+pub use self::cluster::{BaseUrl, Cluster, NodeKeys, OnElsewhere, RedisUrl, Registry, UrlScheme};
 pub use self::error::{ConfigError, ConfigErrors, Origin, Problem};
 pub use self::live::{
     Cert, Dvr, DvrPlan, Http, HttpRemux, Https, Limits, Live, Log, LogFormat, LogLevel, OnBusy,

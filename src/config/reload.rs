@@ -37,6 +37,8 @@ fixed! {
     http.listen,
     http.proxy_protocol,
     http.h2c,
+    registry,
+    node,
     log,
 }
 

@@ -91,6 +91,56 @@ impl<T: Section> Kind for Optional<T> {
     }
 }
 
+/// As [`Optional`], with a word that stands for its absence.
+pub(super) struct OrWord<T> {
+    word: &'static str,
+    section: Optional<T>,
+}
+
+/// A section, or `word` where there is none.
+pub(super) const fn or_word<T: Section>(word: &'static str) -> OrWord<T> {
+    OrWord {
+        word,
+        section: optional(),
+    }
+}
+
+impl<T: Section> Kind for OrWord<T> {
+    type Value = Option<T>;
+
+    fn read(&self, value: &mut Option<T>, node: &Node, path: &str, cx: &mut Context) {
+        match &node.data {
+            Data::Scalar(text) if text == self.word => *value = None,
+            Data::Scalar(_) | Data::List(_) => {
+                let accepted = format!("{} or a mapping of keys to values", self.word);
+                cx.refuse(node, path, &accepted, None);
+            }
+            Data::Map(_) | Data::Null => self.section.read(value, node, path, cx),
+        }
+    }
+
+    fn overlay(
+        &self,
+        value: &mut Option<T>,
+        name: &str,
+        path: &str,
+        variable: &Variable,
+        cx: &mut Context,
+    ) -> bool {
+        if variable.name == name {
+            cx.origins.note(path, &variable.at);
+            let node = Node::scalar(&variable.at, &variable.text);
+            self.read(value, &node, path, cx);
+            return true;
+        }
+        self.section.overlay(value, name, path, variable, cx)
+    }
+
+    fn describe(&self, value: &Option<T>, place: Place, out: &mut Vec<Entry>) {
+        self.section.describe(value, place, out);
+    }
+}
+
 /// A list of sections, that the environment can give one item, in the form that [`Item`] says.
 pub(super) struct Items<T>(PhantomData<T>);
 

@@ -48,6 +48,7 @@ pub(super) fn check(live: &Live, origins: &Origins) -> Vec<ConfigError> {
     certificates(live, &mut report);
     listeners(live, &mut report);
     proxy_protocol(live, &mut report);
+    registry(live, &mut report);
     for (name, vhost) in &live.vhosts {
         let play = &vhost.play;
         if play.mw_latency >= play.queue_length {
@@ -155,6 +156,32 @@ fn certificates(live: &Live, report: &mut Report<'_>) {
                 report.conflict(&format!("{path}.names"), message);
             }
         }
+    }
+}
+
+fn registry(live: &Live, report: &mut Report<'_>) {
+    let Some(registry) = &live.registry else {
+        return;
+    };
+    if registry.redis.is_empty() {
+        report.missing(
+            "live.registry.redis",
+            "it takes the address of the Redis that the nodes share; for a node alone, write `registry: memory`",
+        );
+    }
+    let node = &live.node;
+    let addresses = [
+        &node.http,
+        &node.https,
+        &node.rtmp,
+        &node.rtmps,
+        &node.inside,
+    ];
+    if node.host.is_none() && addresses.into_iter().all(Option::is_none) {
+        report.missing(
+            "live.node.host",
+            "with a registry, players of other nodes are sent to this one, and have to know where it is",
+        );
     }
 }
 

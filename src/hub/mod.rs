@@ -312,6 +312,17 @@ impl Hub {
         self.inner.registry.lock().shutdown
     }
 
+    /// Ends a stream and its publisher at once: another server has it now, and players look for it there.
+    pub fn evict(&self, key: &StreamKey, reason: EndReason) {
+        let mut registry = self.inner.registry.lock();
+        if let Some(entry) = registry.streams.remove(key) {
+            if let Some(control) = entry.control {
+                control.end(reason);
+            }
+            entry.stream.end(reason);
+        }
+    }
+
     fn became_ready(&self, key: &StreamKey) {
         self.inner.waiters.notify(key);
     }

@@ -28,6 +28,12 @@ pub struct Counters {
     file_bytes: AtomicU64,
     proxy_headers_refused: AtomicU64,
     denials: Denials,
+    plays_redirected: AtomicU64,
+    plays_overflowed: AtomicU64,
+    registry_lookups: AtomicU64,
+    registry_errors: AtomicU64,
+    registry_away: AtomicU64,
+    leases_lost: AtomicU64,
 }
 
 /// The counts at one moment.
@@ -70,6 +76,18 @@ pub struct Snapshot {
     pub file_bytes: u64,
     /// Connections that were closed where the PROXY protocol is spoken: without a good header, or of a peer that is not trusted.
     pub proxy_headers_refused: u64,
+    /// Players that were sent to the node that has their stream.
+    pub plays_redirected: u64,
+    /// Players that were sent to another server because a limit was reached here.
+    pub plays_overflowed: u64,
+    /// Times that the registry was asked who has a stream.
+    pub registry_lookups: u64,
+    /// Times that the registry did not answer, or could not.
+    pub registry_errors: u64,
+    /// 1 while the registry is away, else 0.
+    pub registry_away: u64,
+    /// Streams that another node took while they were published here.
+    pub leases_lost: u64,
 }
 
 /// What can be counted, one at a time.
@@ -87,6 +105,11 @@ pub(crate) enum Count {
     File,
     FileRange,
     ProxyHeaderRefused,
+    PlayRedirected,
+    PlayOverflowed,
+    RegistryLookup,
+    RegistryError,
+    LeaseLost,
 }
 
 impl Counters {
@@ -104,6 +127,11 @@ impl Counters {
             Count::File => &self.files,
             Count::FileRange => &self.file_ranges,
             Count::ProxyHeaderRefused => &self.proxy_headers_refused,
+            Count::PlayRedirected => &self.plays_redirected,
+            Count::PlayOverflowed => &self.plays_overflowed,
+            Count::RegistryLookup => &self.registry_lookups,
+            Count::RegistryError => &self.registry_errors,
+            Count::LeaseLost => &self.leases_lost,
         };
         counter.fetch_add(1, Ordering::Relaxed);
     }
@@ -135,6 +163,10 @@ impl Counters {
         self.file_bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
+    pub(crate) fn registry_away(&self, away: bool) {
+        self.registry_away.store(u64::from(away), Ordering::Relaxed);
+    }
+
     /// The counts now. Each is exact; together they may be a moment apart.
     pub fn snapshot(&self) -> Snapshot {
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
@@ -157,6 +189,12 @@ impl Counters {
             file_ranges: get(&self.file_ranges),
             file_bytes: get(&self.file_bytes),
             proxy_headers_refused: get(&self.proxy_headers_refused),
+            plays_redirected: get(&self.plays_redirected),
+            plays_overflowed: get(&self.plays_overflowed),
+            registry_lookups: get(&self.registry_lookups),
+            registry_errors: get(&self.registry_errors),
+            registry_away: get(&self.registry_away),
+            leases_lost: get(&self.leases_lost),
         }
     }
 }

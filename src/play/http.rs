@@ -121,6 +121,21 @@ pub(super) async fn text(
     .await
 }
 
+/// 302: the stream is at another address.
+pub(super) async fn redirect(
+    session: &mut Session,
+    crossdomain: &Crossdomain,
+    location: &str,
+) -> Result<()> {
+    let mut resp = ResponseHeader::build(StatusCode::FOUND, Some(8))?;
+    resp.insert_header(header::LOCATION, location)?;
+    // It is true for this moment only.
+    resp.insert_header(header::CACHE_CONTROL, "no-store")?;
+    let body = Bytes::from_static(b"the stream is elsewhere\n");
+    let content_type = "text/plain; charset=utf-8";
+    content(session, resp, crossdomain, content_type, body).await
+}
+
 /// An answer with a body that is all there.
 pub(super) async fn content(
     session: &mut Session,

@@ -15,6 +15,7 @@ use crate::observe::Count;
 
 use super::Live;
 use super::account::{Account, Peer, PlayEnd, millis};
+use super::elsewhere::Away;
 use super::limits::{self, Admission};
 use super::player::{Player, Rebase};
 use super::transport::Transport;
@@ -62,6 +63,9 @@ pub(crate) enum NoPlay {
     /// A limit of players.
     #[error(transparent)]
     Seat(#[from] SeatError),
+    /// Another server has the stream, or room.
+    #[error("it is to be played from another server")]
+    Away(Box<Away>),
 }
 
 /// A player that lacks nothing but its transport.
@@ -103,7 +107,15 @@ impl Live {
         admission: Option<Admission>,
         left: impl Future<Output = ()>,
     ) -> Result<Joined, NoPlay> {
-        let result = self.try_join(&wish, admission, left).await;
+        let result = match self.try_join(&wish, admission, left).await {
+            Err(
+                full @ (NoPlay::Connections(limits::Refusal::All(_))
+                | NoPlay::Seat(SeatError::Full { .. })),
+            ) => Err(self
+                .find_room(&wish)
+                .map_or(full, |away| NoPlay::Away(Box::new(away)))),
+            result => result,
+        };
         let Wish {
             key, client, asked, ..
         } = wish;
@@ -116,6 +128,17 @@ impl Live {
                 info!(%peer, stream = %key, waited_ms = millis(asked.elapsed()), "no such stream");
             }
             Err(NoPlay::Denied(denied)) => self.denied(denied, Action::Play, &client, &key),
+            Err(NoPlay::Away(away)) => {
+                let Away {
+                    server, overflow, ..
+                } = away.as_ref();
+                self.counters().count(if *overflow {
+                    Count::PlayOverflowed
+                } else {
+                    Count::PlayRedirected
+                });
+                info!(%peer, stream = %key, server, overflow, "a player is sent elsewhere");
+            }
             Err(refused) => {
                 self.counters().count(Count::PlayRefused);
                 info!(%peer, stream = %key, "play refused: {refused}");
@@ -158,7 +181,7 @@ impl Live {
             None => self.admit(wish.client.peer)?,
         };
         let grant = self.gate().admit(wish.ask()).await?;
-        let stream = self.find_or_wait(&wish.key, &wish.settings, left).await?;
+        let stream = self.find_or_wait(wish, left).await?;
         let seat = stream.open(
             wish.format,
             self.config().limits.players_per_stream as usize,
@@ -192,12 +215,15 @@ impl Live {
     }
 
     /// What a play would come to now, for a request that wants to know and no more: it does not wait, and uses nothing up.
-    pub(super) fn look(&self, wish: &Wish) -> Result<(), NoPlay> {
+    pub(super) async fn look(&self, wish: &Wish) -> Result<(), NoPlay> {
         if let Err(denied) = self.gate().look(wish.ask()) {
             self.denied(&denied, Action::Play, &wish.client, &wish.key);
             return Err(denied.into());
         }
-        let stream = self.hub().find(&wish.key).ok_or(NoPlay::Missing)?;
+        let Some(stream) = self.hub().find(&wish.key) else {
+            let away = self.find_elsewhere(&wish.key, &wish.client).await;
+            return Err(away.map_or(NoPlay::Missing, |away| NoPlay::Away(Box::new(away))));
+        };
         stream
             .supports(wish.format)
             .map_err(|why| NoPlay::Seat(why.into()))
@@ -206,22 +232,28 @@ impl Live {
     /// The stream, now or within the time that its vhost holds players.
     async fn find_or_wait(
         &self,
-        key: &StreamKey,
-        settings: &Vhost,
+        wish: &Wish,
         left: impl Future<Output = ()>,
     ) -> Result<Arc<Stream>, NoPlay> {
+        let Wish { key, settings, .. } = wish;
         if let Some(stream) = self.hub().find(key) {
             return Ok(stream);
         }
         // A stream whose publisher was accepted is there, though its first frame may still be on its way.
-        if settings.play.on_missing == OnMissing::NotFound && !self.hub().is_published(key) {
-            return Err(NoPlay::Missing);
+        if !self.hub().is_published(key) {
+            if let Some(away) = self.find_elsewhere(key, &wish.client).await {
+                return Err(NoPlay::Away(Box::new(away)));
+            }
+            if settings.play.on_missing == OnMissing::NotFound {
+                return Err(NoPlay::Missing);
+            }
         }
         tokio::select! {
             stream = self.hub().wait_for(key) => stream.ok_or(NoPlay::Shutdown),
             () = tokio::time::sleep(settings.play.wait) => Err(NoPlay::Missing),
             // A player that gives up must not hold its place until the wait is over.
             () = left => Err(NoPlay::Left),
+            away = self.appears_elsewhere(wish) => Err(NoPlay::Away(Box::new(away))),
         }
     }
 }

@@ -20,6 +20,7 @@ pub(crate) struct Connections {
 #[derive(Debug, Default)]
 struct Counts {
     all: usize,
+    turned_away: usize,
     by_ip: HashMap<IpAddr, usize>,
 }
 
@@ -28,6 +29,21 @@ struct Counts {
 pub(crate) struct Admission {
     connections: Arc<Connections>,
     ip: Option<IpAddr>,
+}
+
+/// RTMP connections over the limit that are heard at a time, to be told where to go: a few of the several hundred that come in a second
+/// when a crowd does, since each takes a few round trips.
+const MAX_TURNED_AWAY: usize = 256;
+
+/// The place of a connection over the limit. Given back when dropped.
+#[derive(Debug)]
+pub(crate) struct TurnedAway(Arc<Connections>);
+
+impl Drop for TurnedAway {
+    fn drop(&mut self) {
+        let mut counts = self.0.counts.lock();
+        counts.turned_away = counts.turned_away.saturating_sub(1);
+    }
 }
 
 /// Which limit refused a connection.
@@ -76,6 +92,22 @@ impl Connections {
     pub(crate) fn set_limits(&self, max: usize, max_per_ip: usize) {
         self.max.store(max, Ordering::Relaxed);
         self.max_per_ip.store(max_per_ip, Ordering::Relaxed);
+    }
+
+    /// A place beside the limit, for as long as it takes to tell a client where there is room.
+    pub(crate) fn turn_away(self: &Arc<Self>) -> Option<TurnedAway> {
+        let mut counts = self.counts.lock();
+        if counts.turned_away >= MAX_TURNED_AWAY {
+            return None;
+        }
+        counts.turned_away += 1;
+        Some(TurnedAway(Arc::clone(self)))
+    }
+
+    /// Connections admitted now, and how many may be; 0 is no limit.
+    pub(crate) fn load(&self) -> (u64, u64) {
+        let count = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
+        (count(self.count()), count(self.max.load(Ordering::Relaxed)))
     }
 
     /// Connections admitted now.

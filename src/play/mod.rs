@@ -8,6 +8,7 @@
 
 mod account;
 mod connection;
+mod elsewhere;
 mod file;
 mod http;
 mod join;
@@ -28,7 +29,7 @@ mod transport;
 mod websocket;
 mod worker;
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -37,8 +38,9 @@ use pingora::protocols::Stream;
 use pingora::proxy::Session;
 
 use crate::access::Gate;
-use crate::config;
-use crate::hub::Hub;
+use crate::cluster::{Cluster, Load, Redis, Registry};
+use crate::config::{self, UrlScheme};
+use crate::hub::{EndReason, Hub};
 use crate::observe::Counters;
 use crate::record::{Recorded, Recorder};
 
@@ -50,7 +52,7 @@ use worker::Workers;
 
 pub(crate) use account::{Peer, millis};
 pub(crate) use join::{Joined, NoPlay, Wish};
-pub(crate) use limits::Admission;
+pub(crate) use limits::{Admission, Refusal, TurnedAway};
 pub(crate) use talk::{Said, Talk};
 
 pub use account::PlayEnd as EndOfPlay;
@@ -79,6 +81,10 @@ struct Inner {
     rtmp_workers: OnceLock<Workers>,
     ticker: OnceLock<()>,
     recorder: Recorder,
+    /// The other nodes, where they share a registry.
+    cluster: Option<Cluster>,
+    /// Whose turn it is among the servers of `limits.overflow`.
+    next_overflow: AtomicUsize,
 }
 
 /// What [`Live::handle`] did.
@@ -94,20 +100,47 @@ pub enum Handled {
 impl Live {
     /// Live streaming as configured.
     pub fn new(config: config::Live) -> Self {
+        let redis = config.registry.as_ref().map(Redis::new);
+        Self::build(config, redis.map(|redis| Arc::new(redis) as _))
+    }
+
+    /// Live streaming as configured, with a registry of one's own in place of the configured one: a
+    /// [`Memory`](crate::cluster::Memory) that several servers in one program share.
+    pub fn with_registry(config: config::Live, registry: Arc<dyn Registry>) -> Self {
+        Self::build(config, Some(registry))
+    }
+
+    fn build(config: config::Live, registry: Option<Arc<dyn Registry>>) -> Self {
         let limits = &config.limits;
         let hub = Hub::new(hub_limits(&config));
         let counters = Arc::<Counters>::default();
         let recorder = Recorder::new(&config, Arc::clone(&counters));
         let told = recorder.clone();
         hub.on_publish(move |stream| told.attach(stream));
+        let connections = Connections::new(
+            limits.connections as usize,
+            limits.connections_per_ip as usize,
+        );
+        let cluster = registry.map(|registry| {
+            let cluster = Cluster::new(registry, &config, Arc::clone(&counters));
+            let counted = Arc::clone(&connections);
+            let evicting = hub.clone();
+            cluster.wire(
+                Box::new(move || {
+                    let (connections, limit) = counted.load();
+                    Load { connections, limit }
+                }),
+                Box::new(move |stream| evicting.evict(stream, EndReason::Kicked)),
+            );
+            cluster
+        });
         Self {
             inner: Arc::new(Inner {
                 hub,
                 gate: Gate::default(),
-                connections: Connections::new(
-                    limits.connections as usize,
-                    limits.connections_per_ip as usize,
-                ),
+                connections,
+                cluster,
+                next_overflow: AtomicUsize::new(0),
                 next_client: AtomicU64::new(1),
                 deadlines: Deadlines::default(),
                 counters,
@@ -188,12 +221,26 @@ impl Live {
         self.inner.connections.admit(peer)
     }
 
+    /// A place for a connection that is too many, which is told where to go; `None` where nobody is sent away, or too many are already.
+    pub(crate) fn turn_away(&self, why: Refusal) -> Option<TurnedAway> {
+        let full = matches!(why, Refusal::All(_));
+        (full && self.sends_away()).then(|| self.inner.connections.turn_away())?
+    }
+
     /// Starts the hub's clock on the current runtime, once.
     pub(crate) fn ensure_ticker(&self) {
         self.inner.ticker.get_or_init(|| {
             self.mend_recordings();
             worker::spawn_ticker(self.hub().clone());
+            // Where the server did not start it, an embedding proxy's first connection does.
+            if let Some(cluster) = self.cluster().cloned() {
+                tokio::spawn(async move { cluster.run().await });
+            }
         });
+    }
+
+    pub(crate) fn cluster(&self) -> Option<&Cluster> {
+        self.inner.cluster.as_ref()
     }
 
     fn header_came(&self, session: &Session) {
@@ -226,12 +273,37 @@ impl Live {
         }));
     }
 
+    /// How this node stands among others; `None` without a registry.
+    pub fn cluster_status(&self) -> Option<crate::cluster::Status> {
+        self.cluster().map(Cluster::status)
+    }
+
+    /// Says at which ports a server listens, for the node's addresses. Whether there is a registry that has to be told.
+    pub(crate) fn announces(&self, listening: &[(UrlScheme, u16)]) -> bool {
+        let Some(cluster) = self.cluster() else {
+            return false;
+        };
+        cluster.listening(listening);
+        true
+    }
+
+    /// Tells the registry of this node and what it has, for as long as the runtime lives. A server runs it from its start; otherwise the
+    /// first connection begins it.
+    pub async fn announce(&self) {
+        if let Some(cluster) = self.cluster() {
+            cluster.run().await;
+        }
+    }
+
     /// Ends all streams and waits until the players and publishers are gone and the recordings closed, for at most `patience`.
     pub async fn shutdown(&self, patience: Duration) {
         self.hub().shutdown();
         let deadline = Instant::now() + patience;
         while (self.connections() > 0 || self.recordings() > 0) && Instant::now() < deadline {
             tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        if let Some(cluster) = self.cluster() {
+            cluster.leave().await;
         }
     }
 }

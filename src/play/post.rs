@@ -118,7 +118,9 @@ impl Live {
                     Refused::Name(_) => StatusCode::BAD_REQUEST,
                     Refused::Disabled(_) => StatusCode::FORBIDDEN,
                     Refused::Denied(ref denied) => answer::status_of(denied),
-                    Refused::Claim(PublishError::Busy { .. }) => StatusCode::CONFLICT,
+                    Refused::Elsewhere(_) | Refused::Claim(PublishError::Busy { .. }) => {
+                        StatusCode::CONFLICT
+                    }
                     Refused::Claim(_) => StatusCode::SERVICE_UNAVAILABLE,
                 };
                 answer::text(session, status, crossdomain, &refused.to_string()).await?;

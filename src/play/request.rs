@@ -96,7 +96,7 @@ impl Live {
                     format: target.format,
                     asked: Instant::now(),
                 };
-                match self.look(&wish) {
+                match self.look(&wish).await {
                     Ok(()) => {
                         let header = http::stream_header(session, target.format, crossdomain)?;
                         session
@@ -154,6 +154,7 @@ impl Live {
                 (false, true) => "http2",
                 (false, false) => "http1",
             },
+            secure: session.digest().is_some_and(|d| d.ssl_digest.is_some()),
             query: request.uri.query().unwrap_or_default().to_owned(),
             page: page.map(str::to_owned),
             url: format!("{}{}", route::host(session), request.uri.path()),
@@ -268,6 +269,12 @@ impl Live {
         why: &NoPlay,
     ) -> Result<()> {
         let status = match why {
+            // Pages cannot follow it for a WebSocket, other clients can.
+            NoPlay::Away(away) => {
+                let config = self.config();
+                let crossdomain = &config.http.crossdomain;
+                return http::redirect(session, crossdomain, &away.address).await;
+            }
             NoPlay::Missing | NoPlay::Left | NoPlay::Seat(SeatError::Ended) => {
                 StatusCode::NOT_FOUND
             }

@@ -203,11 +203,23 @@ pub(crate) fn rejection(reject: &Reject) -> Value {
     if let Some(url) = &reject.redirect {
         let ex = Value::object([
             ("code", Value::Number(302.0)),
-            ("redirect", Value::from(url.as_str())),
+            // SRS's reading of it: the first is a tcUrl, as Flash's clients want it, the second has the stream's name.
+            ("redirect", Value::from(tc_url(url).as_str())),
+            ("redirect2", Value::from(url.as_str())),
         ]);
         info.push(("ex".to_owned(), ex));
     }
     Value::Object(info)
+}
+
+/// The address of a stream without its name, and with its query: `rtmp://host/app/stream?x` gives `rtmp://host/app?x`.
+fn tc_url(url: &str) -> String {
+    let (path, query) = match url.split_once('?') {
+        Some((path, query)) => (path, format!("?{query}")),
+        None => (url, String::new()),
+    };
+    let app = path.rsplit_once('/').map_or(path, |(app, _)| app);
+    format!("{app}{query}")
 }
 
 /// What passes here by E-RTMP v2, for connect and its answer alike.

@@ -163,10 +163,12 @@ impl Reject {
 
     /// A rejection that says where the stream is: `NetConnection.Connect.Rejected`.
     pub fn redirect(url: impl Into<String>) -> Self {
+        let url = url.into();
         Reject {
             code: "NetConnection.Connect.Rejected",
-            description: "The stream is elsewhere.".to_owned(),
-            redirect: Some(url.into()),
+            // Most clients follow no redirect, but show this.
+            description: format!("The stream is elsewhere: {url}"),
+            redirect: Some(url),
         }
     }
 }

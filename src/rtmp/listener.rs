@@ -26,7 +26,7 @@ use crate::ingest::{self, Ended, Ingest, Refused, Wanted};
 use crate::media::{FrameKind, metadata};
 use crate::mux::rtmp::STREAM_ID;
 use crate::observe::Count;
-use crate::play::{Admission, Joined, Live, NoPlay, Peer, SERVER, Said, Talk, Wish};
+use crate::play::{Admission, Joined, Live, NoPlay, Peer, SERVER, Said, Talk, TurnedAway, Wish};
 use crate::vhost;
 
 use super::{
@@ -75,9 +75,13 @@ impl ServerApp for RtmpApp {
             stream = field::Empty,
         );
         async {
-            match self.live.admit(peer) {
-                Ok(admission) => {
-                    Connection::new(self.live.clone(), id, stream, peer, admission)
+            let place = match self.live.admit(peer) {
+                Ok(admission) => Ok(Place::Here(admission)),
+                Err(refusal) => self.live.turn_away(refusal).map(Place::Away).ok_or(refusal),
+            };
+            match place {
+                Ok(place) => {
+                    Connection::new(self.live.clone(), id, stream, peer, place)
                         .run(shutdown.clone())
                         .await;
                 }
@@ -108,6 +112,16 @@ struct Connection {
     write_failed: bool,
     /// Its place among the connections; a player takes it along.
     admission: Option<Admission>,
+    /// Its place beside them, for one that is too many and may learn where there is room.
+    turned_away: Option<TurnedAway>,
+    /// Whether it came over TLS.
+    secure: bool,
+}
+
+/// Where a connection stands.
+enum Place {
+    Here(Admission),
+    Away(TurnedAway),
 }
 
 struct Publishing {
@@ -156,18 +170,17 @@ impl End {
 }
 
 impl Connection {
-    fn new(
-        live: Live,
-        id: u64,
-        io: Stream,
-        peer: Option<SocketAddr>,
-        admission: Admission,
-    ) -> Self {
+    fn new(live: Live, id: u64, io: Stream, peer: Option<SocketAddr>, place: Place) -> Self {
         let config = SessionConfig {
             chunk_size: live.config().rtmp.chunk_size,
             server: SERVER.to_owned(),
             ..SessionConfig::default()
         };
+        let (admission, turned_away) = match place {
+            Place::Here(admission) => (Some(admission), None),
+            Place::Away(turned_away) => (None, Some(turned_away)),
+        };
+        let secure = io.get_ssl_digest().is_some();
         Self {
             live,
             id,
@@ -178,7 +191,9 @@ impl Connection {
             wanted: None,
             peer,
             write_failed: false,
-            admission: Some(admission),
+            admission,
+            turned_away,
+            secure,
         }
     }
 
@@ -405,6 +420,13 @@ impl Connection {
         if self.publishing.is_some() {
             return Err(bad_name("this connection publishes a stream already"));
         }
+        if self.turned_away.is_some() {
+            // Only players are sent to other servers.
+            let admitted = self.live.admit(self.peer);
+            let denied = |why: String| Reject::new("NetStream.Publish.Denied", why);
+            self.admission = Some(admitted.map_err(|refusal| denied(refusal.to_string()))?);
+            self.turned_away = None;
+        }
         let connect = self
             .connect
             .as_ref()
@@ -421,9 +443,9 @@ impl Connection {
         };
         let begun = Ingest::begin(&self.live, &wanted).await;
         begun.map_err(|refused| match refused {
-            Refused::Name(_) | Refused::Claim(PublishError::Busy { .. }) => {
-                bad_name(&refused.to_string())
-            }
+            Refused::Name(_)
+            | Refused::Elsewhere(_)
+            | Refused::Claim(PublishError::Busy { .. }) => bad_name(&refused.to_string()),
             refused => Reject::new("NetStream.Publish.Denied", refused.to_string()),
         })
     }
@@ -434,6 +456,7 @@ impl Connection {
             id: self.id,
             peer: self.peer,
             protocol: "rtmp",
+            secure: self.secure,
             query: join_queries(&[name, &connect.app, &connect.tc_url].map(|n| split_query(n).1)),
             page: Some(connect.page_url.clone()).filter(|page| !page.is_empty()),
             url: split_query(&connect.tc_url).0.to_owned(),
@@ -493,6 +516,7 @@ impl Connection {
             .await;
         joined.map_err(|refused| match refused {
             NoPlay::Denied(denied) => failed(denied.told().to_owned()),
+            NoPlay::Away(away) => Reject::redirect(away.address),
             refused => not_found(refused.to_string()),
         })
     }

@@ -101,6 +101,11 @@ const RULES: &[(&str, &[&str], &[&str])] = &[
         ],
     ),
     (
+        "cluster",
+        &[],
+        &["pingora", "crate::play", "crate::rtmp", "crate::service"],
+    ),
+    (
         "observe",
         &[],
         &["tokio", "pingora", "crate::hub", "crate::play"],

@@ -3,6 +3,7 @@
 mod access;
 mod browser;
 mod cli;
+mod cluster;
 mod codecs;
 mod dvr;
 mod embed;

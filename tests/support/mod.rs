@@ -17,6 +17,7 @@ pub mod player;
 pub mod programs;
 pub mod proxies;
 pub mod raw;
+pub mod redis;
 pub mod rtmp;
 pub mod server;
 pub mod ts;

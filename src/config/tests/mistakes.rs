@@ -311,7 +311,7 @@ fn keys_of_features_that_are_not_there() {
         let expected = format!("live.yaml:2:3: live.{key}: not served by this version");
         assert_eq!(errors(&format!("live:\n  {key}: {{}}\n")), expected);
     }
-    for key in ["cluster", "forward", "http_hooks"] {
+    for key in ["forward", "http_hooks"] {
         let text = format!("live:\n  vhosts:\n    __defaultVhost__:\n      {key}: {{}}\n");
         let expected = format!(
             "live.yaml:4:7: live.vhosts.__defaultVhost__.{key}: not served by this version"
@@ -487,4 +487,46 @@ proptest::proptest! {
     fn any_text_is_answered(text in "(live|http|listen|vhosts|[a-z]|[:{}\\[\\],&*!|>'\"%@`#\\-? \n\t\u{0}\u{feff}]){0,60}") {
         let _ = load(&text);
     }
+}
+
+#[test]
+fn a_registry_and_what_it_needs() {
+    for (text, expected) in [
+        (
+            "live: { registry: { ttl: 5s } }\n",
+            "live.yaml:1:1: live.node.host: missing; with a registry, players of other nodes are sent to this one, and have to know \
+             where it is\n\
+             live.yaml:1:9: live.registry.redis: missing; it takes the address of the Redis that the nodes share; for a node alone, \
+             write `registry: memory`",
+        ),
+        (
+            "live: { registry: redis }\n",
+            "live.yaml:1:19: live.registry: found \"redis\"; accepted is memory or a mapping of keys to values",
+        ),
+        // What may be a password is not repeated.
+        (
+            "live: { registry: { redis: 'redis://:hunter2@r.example/x' }, node: { host: a } }\n",
+            "live.yaml:1:28: live.registry.redis: found \"***\"; accepted is the address of a Redis such as redis://127.0.0.1:6379/0 \
+             (a password with special characters is written percent-encoded)",
+        ),
+        (
+            "live: { node: { host: 'a.example:80' } }\n",
+            "live.yaml:1:23: live.node.host: found \"a.example:80\"; accepted is a host name or an IP address, or null (without the \
+             port)",
+        ),
+        (
+            "live: { node: { http: 'https://a.example' } }\n",
+            "live.yaml:1:23: live.node.http: found \"https://a.example\"; accepted is an address such as http://a.example, or null \
+             (its scheme is https)",
+        ),
+        (
+            "live: { limits: { overflow: [b.example] } }\n",
+            "live.yaml:1:30: live.limits.overflow[0]: found \"b.example\"; accepted is an address such as http://b.example:8080 or \
+             rtmp://b.example (it has to begin with a scheme such as http://)",
+        ),
+    ] {
+        assert_eq!(errors(text), expected, "\n{text}");
+    }
+    let alone = super::good("live: { registry: memory }");
+    assert_eq!(alone, crate::config::Config::default());
 }

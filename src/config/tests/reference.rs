@@ -167,7 +167,7 @@ fn the_reference_file_shows_every_key() {
     let is_left_out = |block: &&str| {
         block
             .lines()
-            .any(|line| matches!(line.trim(), "# tls:" | "# https:"))
+            .any(|line| matches!(line.trim(), "# tls:" | "# https:" | "# registry:"))
     };
     let mut left_out = 0;
     let blocks = body.split("\n\n").map(|block| match is_left_out(&block) {
@@ -179,7 +179,9 @@ fn the_reference_file_shows_every_key() {
         false => block.to_owned(),
     });
     let uncommented = blocks.collect::<Vec<_>>().join("\n\n");
-    assert_eq!(left_out, 2);
+    assert_eq!(left_out, 3);
+    // With a registry, a node has to say where it is.
+    let uncommented = uncommented.replacen("\n    host: null", "\n    host: a.example", 1);
     let config = Config::from_yaml(&uncommented, "live.yaml", std::iter::empty())
         .unwrap_or_else(|errors| panic!("{uncommented}\n{errors}"));
     // Every value is the default, and those that have none are the examples.
@@ -196,6 +198,8 @@ fn the_reference_file_shows_every_key() {
     let mut rest = config;
     rest.live.https = None;
     rest.live.rtmp.tls = None;
+    assert!(rest.live.registry.take().is_some());
+    assert_eq!(rest.live.node.host.take().as_deref(), Some("a.example"));
     assert_eq!(rest, Config::default());
     let written: BTreeSet<_> = uncommented
         .lines()

@@ -93,6 +93,16 @@ live:
     stream_memory: 64MiB
     send_buffer: 100KB
     player_stall: 30s
+    overflow: ['https://cdn.example/live/', 'rtmp://[::1]']
+  registry: { redis: 'redis://r.example/1', prefix: 'a:', ttl: 30s, timeout: 300ms }
+  node:
+    name: a-1
+    host: A.example
+    http: http://a.example/
+    https: https://a.example
+    rtmp: rtmp://a.example
+    rtmps: rtmps://a.example:443
+    inside: http://10.0.0.1:8080
   log: { level: debug, format: json }
   vhosts:
     __defaultVhost__:
@@ -150,6 +160,7 @@ live:
           max_uses: 3
           on_expiry: end
           secure_link_md5: '$secure_link_expires$uri $secret'
+      cluster: { on_elsewhere: redirect }
 ";
 
 #[test]
@@ -204,6 +215,39 @@ fn every_key_is_read() {
         (64 << 20, 100_000)
     );
     assert_eq!(limits.player_stall, Duration::from_secs(30));
+    let overflow: Vec<_> = limits.overflow.iter().map(|url| url.as_str()).collect();
+    assert_eq!(overflow, ["https://cdn.example/live", "rtmp://[::1]"]);
+    let registry = live.registry.as_ref().unwrap();
+    assert_eq!(
+        (registry.redis.expose(), registry.prefix.as_str()),
+        ("redis://r.example/1", "a:")
+    );
+    assert_eq!(
+        (registry.ttl, registry.timeout),
+        (Duration::from_secs(30), Duration::from_millis(300))
+    );
+    let node = &live.node;
+    assert_eq!(
+        (node.name.as_deref(), node.host.as_deref()),
+        (Some("a-1"), Some("a.example"))
+    );
+    let urls = [
+        &node.http,
+        &node.https,
+        &node.rtmp,
+        &node.rtmps,
+        &node.inside,
+    ];
+    assert_eq!(
+        urls.map(|url| url.as_ref().map_or("", |url| url.as_str())),
+        [
+            "http://a.example",
+            "https://a.example",
+            "rtmp://a.example",
+            "rtmps://a.example:443",
+            "http://10.0.0.1:8080"
+        ]
+    );
     assert_eq!(
         (live.log.level, live.log.format),
         (LogLevel::Debug, LogFormat::Json)

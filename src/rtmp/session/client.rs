@@ -697,8 +697,10 @@ impl ClientSession {
         let Some(info) = info else {
             return refused(what, "");
         };
-        // E-RTMP has no word on it; Flash Media Server, Wowza and SRS say `ex: { code: 302, redirect }`.
-        if let Some(url) = info.get("ex").and_then(|ex| text_of(ex, "redirect"))
+        // E-RTMP has no word on it; Flash Media Server, Wowza and SRS say `ex: { code: 302, redirect }`, and SRS has the whole address in
+        // `redirect2`.
+        let to = |key| info.get("ex").and_then(|ex| text_of(ex, key));
+        if let Some(url) = to("redirect2").or_else(|| to("redirect"))
             && !url.is_empty()
         {
             return ClientError::Redirected { url };

@@ -1,0 +1,194 @@
+//! Players that are sent to another server: to the node that has their stream, or to one with room.
+
+use std::hash::{BuildHasher, RandomState};
+use std::sync::atomic::Ordering;
+
+use crate::client::Client;
+use crate::cluster::{self, Announcement, MAX_HOPS};
+use crate::config::{BaseUrl, UrlScheme};
+use crate::hub::StreamKey;
+
+use super::Live;
+use super::join::Wish;
+
+/// Where a player is sent, and why.
+#[derive(Debug)]
+pub(crate) struct Away {
+    /// The address, with the query that the player came with: never for a log.
+    pub(crate) address: String,
+    /// The node or server, for the log.
+    pub(crate) server: String,
+    /// A limit is the reason, and not where the stream is.
+    pub(crate) overflow: bool,
+}
+
+impl Live {
+    /// The node that has the stream, if it is another one and the player can be sent there.
+    pub(super) async fn find_elsewhere(&self, stream: &StreamKey, client: &Client) -> Option<Away> {
+        let cluster = self.cluster().filter(|_| may_be_sent(client))?;
+        let lease = cluster.find(stream).await?;
+        to_node(&lease, stream, client)
+    }
+
+    /// Waits until another node has the stream that a player waits for.
+    pub(super) async fn appears_elsewhere(&self, wish: &Wish) -> Away {
+        if let Some(cluster) = self.cluster().filter(|_| may_be_sent(&wish.client)) {
+            let lease = cluster.appears(&wish.key).await;
+            if let Some(away) = to_node(&lease, &wish.key, &wish.client) {
+                return away;
+            }
+        }
+        std::future::pending().await
+    }
+
+    /// Where there is room for a player that is too many here: at a node of the registry that can serve any stream of the vhost, else at
+    /// one of the servers of `limits.overflow`.
+    pub(super) fn find_room(&self, wish: &Wish) -> Option<Away> {
+        let Wish { key, client, .. } = wish;
+        // Who may not play here is not recommended to others.
+        if !may_be_sent(client) || self.gate().look(wish.ask()).is_err() {
+            return None;
+        }
+        let scheme = scheme_of(client);
+        let others = self
+            .cluster()
+            .map(|cluster| cluster.others())
+            .unwrap_or_default();
+        let with_room = others.iter().filter_map(|node| {
+            let base = node.addresses.to_player(scheme)?;
+            node.fetches
+                .iter()
+                .any(|vhost| vhost == key.vhost())
+                .then_some((node, base))
+        });
+        let node = by_room(with_room.collect(), RandomState::new().hash_one(client.id));
+        let (server, base) = match node {
+            Some((node, base)) => (node.name.clone(), base.clone()),
+            None => {
+                let base = self.next_overflow(scheme)?;
+                (base.as_str().to_owned(), base)
+            }
+        };
+        Some(Away {
+            address: address_at(&base, key, client),
+            server,
+            overflow: true,
+        })
+    }
+
+    /// Whether anybody is ever sent away for want of room.
+    pub(crate) fn sends_away(&self) -> bool {
+        self.cluster().is_some() || !self.config().limits.overflow.is_empty()
+    }
+
+    /// The next server of the list that can be reached by a client of that scheme.
+    fn next_overflow(&self, scheme: UrlScheme) -> Option<BaseUrl> {
+        let config = self.config();
+        let fit = |wanted: UrlScheme| -> Vec<&BaseUrl> {
+            let servers = config.limits.overflow.iter();
+            servers.filter(|url| url.scheme() == wanted).collect()
+        };
+        // From plain to TLS if there is nothing else; never the other way, which no page could follow.
+        let servers = match (fit(scheme), scheme) {
+            (servers, UrlScheme::Http) if servers.is_empty() => fit(UrlScheme::Https),
+            (servers, UrlScheme::Rtmp) if servers.is_empty() => fit(UrlScheme::Rtmps),
+            (servers, _) => servers,
+        };
+        let turn = self.inner.next_overflow.fetch_add(1, Ordering::Relaxed);
+        let at = turn.checked_rem(servers.len())?;
+        servers.get(at).map(|url| (*url).clone())
+    }
+}
+
+fn may_be_sent(client: &Client) -> bool {
+    cluster::hops(&client.query) < MAX_HOPS
+}
+
+fn scheme_of(client: &Client) -> UrlScheme {
+    match (client.protocol, client.secure) {
+        ("rtmp", false) => UrlScheme::Rtmp,
+        ("rtmp", true) => UrlScheme::Rtmps,
+        (_, false) => UrlScheme::Http,
+        (_, true) => UrlScheme::Https,
+    }
+}
+
+fn to_node(lease: &cluster::Lease, stream: &StreamKey, client: &Client) -> Option<Away> {
+    let base = lease.addresses.to_player(scheme_of(client))?;
+    Some(Away {
+        address: address_at(base, stream, client),
+        server: lease.node.clone(),
+        overflow: false,
+    })
+}
+
+fn address_at(base: &BaseUrl, stream: &StreamKey, client: &Client) -> String {
+    let rtmp;
+    let path = match scheme_of(client) {
+        UrlScheme::Rtmp | UrlScheme::Rtmps => {
+            rtmp = format!("/{}/{}", stream.app(), stream.stream());
+            rtmp.as_str()
+        }
+        // As it was written, after the host.
+        _ => client
+            .url
+            .find('/')
+            .and_then(|at| client.url.get(at..))
+            .unwrap_or("/"),
+    };
+    cluster::address(base, path, &client.query, stream)
+}
+
+/// One of those with room, by chance: twice the room is twice the chance, so that what the nodes know of each other may be a moment
+/// old, and all that are sent away at once do not go to the same.
+fn by_room<'a>(
+    nodes: Vec<(&'a Announcement, &'a BaseUrl)>,
+    chance: u64,
+) -> Option<(&'a Announcement, &'a BaseUrl)> {
+    let all: u64 = nodes
+        .iter()
+        .fold(0, |sum, (node, _)| sum.saturating_add(node.load.room()));
+    let mut left = chance.checked_rem(all)?;
+    for (node, base) in nodes {
+        let room = node.load.room();
+        if left < room {
+            return Some((node, base));
+        }
+        left -= room;
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::{Addresses, Load};
+
+    fn node(name: &str, connections: u64, limit: u64) -> Announcement {
+        Announcement {
+            name: name.to_owned(),
+            instance: String::new(),
+            addresses: Addresses::default(),
+            load: Load { connections, limit },
+            fetches: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn the_more_room_the_more_players() {
+        let base = BaseUrl::parse("http://x").unwrap();
+        let (full, little, much) = (
+            node("full", 10, 10),
+            node("little", 9, 10),
+            node("much", 0, 9),
+        );
+        let count = |name: &str| {
+            let nodes = || vec![(&full, &base), (&little, &base), (&much, &base)];
+            let chosen = (0..100).filter_map(|chance| by_room(nodes(), chance));
+            chosen.filter(|(node, _)| node.name == name).count()
+        };
+        assert_eq!((count("full"), count("little"), count("much")), (0, 10, 90));
+        assert!(by_room(vec![(&full, &base)], 7).is_none());
+        assert!(by_room(Vec::new(), 7).is_none());
+    }
+}
