@@ -100,6 +100,8 @@ struct Inner {
     doubts: Mutex<Vec<StreamKey>>,
     wake: Notify,
     started: AtomicBool,
+    /// The node said that it is gone, and must not say anything else any more.
+    gone: AtomicBool,
     load: OnceLock<LoadOf>,
     lost: OnceLock<OnLost>,
     counters: Arc<Counters>,
@@ -148,6 +150,7 @@ impl Cluster {
             doubts: Mutex::default(),
             wake: Notify::new(),
             started: AtomicBool::new(false),
+            gone: AtomicBool::new(false),
             load: OnceLock::new(),
             lost: OnceLock::new(),
             counters,
@@ -288,6 +291,7 @@ impl Cluster {
 
     /// Gives all leases back and says that the node is gone.
     pub(crate) async fn leave(&self) {
+        self.inner.gone.store(true, Ordering::Release);
         self.inner.look_after().await;
         if !self.is_away() {
             let gone = self.inner.announcement();
@@ -317,6 +321,9 @@ impl Inner {
 
     /// Says that the node is alive, and renews all that it has.
     async fn beat(&self) {
+        if self.gone.load(Ordering::Acquire) {
+            return;
+        }
         match self.registry.announce(&self.announcement(), self.ttl).await {
             Ok(alive) => self.answered(alive),
             Err(error) => return self.failed(&error),

@@ -65,7 +65,16 @@ impl Player {
             .iter()
             .find(|(name, _)| *name == "Host")
             .map_or_else(|| address.to_string(), |(_, host)| (*host).to_owned());
-        write!(socket, "GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n").expect("the request is sent");
+        let others: String = headers
+            .iter()
+            .filter(|(name, _)| *name != "Host")
+            .map(|(name, value)| format!("{name}: {value}\r\n"))
+            .collect();
+        write!(
+            socket,
+            "GET {path} HTTP/1.1\r\nHost: {host}\r\n{others}\r\n"
+        )
+        .expect("the request is sent");
         let opened = Instant::now();
         let state = Arc::new(Mutex::new(State::default()));
         let theirs = Arc::clone(&state);

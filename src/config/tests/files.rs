@@ -140,6 +140,26 @@ fn dvr() {
 
 /// Every file under `config/` is loaded, also one that is added later.
 #[test]
+fn an_origin_cluster_and_an_origin_of_a_cdn() {
+    let nodes = ["A", "B", "C"].map(|letter| {
+        let config = load_file(&format!("config/origin.cluster.server{letter}.yaml"));
+        let (live, node) = (config.live.clone(), config.live.node.clone());
+        (
+            node.name.unwrap(),
+            live.http.listen[0].port(),
+            live.registry.unwrap(),
+        )
+    });
+    assert_eq!(nodes.each_ref().map(|node| node.1), [8080, 8081, 8082]);
+    assert_eq!(nodes[0].0, "serverA");
+    assert!(nodes[0].0 != nodes[1].0 && nodes[1].0 != nodes[2].0);
+    assert!(nodes[0].2 == nodes[1].2 && nodes[1].2 == nodes[2].2);
+    let origin = load_file("config/cdn.origin.yaml").live;
+    assert_eq!(origin.limits.overflow.len(), 1);
+    assert_eq!(origin.trusted_proxies.len(), 2);
+}
+
+#[test]
 fn all_files_of_the_project_load() {
     let mut count = 0;
     for entry in std::fs::read_dir(project("config")).unwrap() {
