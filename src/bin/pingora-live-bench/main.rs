@@ -1,0 +1,176 @@
+//! The `pingora-live-bench` command: a load for live-streaming servers, this crate's and others'.
+//!
+//! ```text
+//! pingora-live-bench publish rtmp://127.0.0.1/live/x &
+//! pingora-live-bench play http://127.0.0.1:8080/live/x.flv -n 1000 --pid $(pidof pingora-live)
+//! pingora-live-bench floor --listen 127.0.0.1:9000 &
+//! pingora-live-bench latency rtmp://127.0.0.1/live/y http://127.0.0.1:8080/live/y.flv -n 100
+//! ```
+//!
+//! It has no runtime: a few threads, each with sockets of its own and `epoll`. [`wire`] is what is said, without sockets; [`link`] has the
+//! socket; [`play`] and [`publish`] are the loads; [`floor`] is the server to compare with; [`suite`] runs all of it and
+//! writes the table of `docs/performance.md`.
+
+mod args;
+mod feed;
+mod floor;
+mod judge;
+mod latency;
+mod link;
+mod meter;
+mod play;
+mod process;
+mod progress;
+mod publish;
+mod report;
+mod stats;
+mod suite;
+mod target;
+mod tls;
+mod wire;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Parser;
+use thiserror::Error;
+
+use args::{Arguments, Command, Crowd, Load};
+use progress::Progress;
+use target::Target;
+
+/// What it calls itself.
+const AGENT: &str = concat!("pingora-live-bench/", env!("CARGO_PKG_VERSION"));
+
+/// Not all clients got what they should.
+const EXIT_BAD: u8 = 1;
+/// Nothing could be measured.
+const EXIT_FAILED: u8 = 2;
+
+/// Why nothing could be measured.
+#[derive(Debug, Error)]
+enum Failure {
+    #[error("{url}: {why}")]
+    Url { url: String, why: String },
+    #[error("{}: {why}", path.display())]
+    File { path: PathBuf, why: String },
+    #[error("cannot wait for sockets: {0}")]
+    Poll(io::Error),
+    #[error("cannot listen on {address}: {source}")]
+    Bind {
+        address: SocketAddr,
+        source: io::Error,
+    },
+    #[error("the floor's own stream: {0}")]
+    Hub(String),
+    #[error("TLS: {0}")]
+    Tls(#[from] rustls::Error),
+    #[error("a thread of the load panicked")]
+    Thread,
+    #[error("the publisher did not get through: {0:?}")]
+    Publish(BTreeMap<String, u64>),
+    #[error("{program}: {why}")]
+    Program { program: String, why: String },
+    #[error("the report cannot be written: {0}")]
+    Report(#[from] serde_json::Error),
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    if let Err(error) = pingora_live::service::raise_open_files() {
+        eprintln!("the limit of open files could not be raised: {error}");
+    }
+    match run(&arguments) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(EXIT_BAD),
+        Err(failure) => {
+            eprintln!("{failure}");
+            ExitCode::from(EXIT_FAILED)
+        }
+    }
+}
+
+/// Whether all was well.
+fn run(arguments: &Arguments) -> Result<bool, Failure> {
+    let mut progress = Progress::new(arguments.quiet);
+    match &arguments.command {
+        Command::Play(play) => {
+            let report = play::run(
+                &play_plan(&play.url, play.streams, &play.crowd, &play.load)?,
+                &mut progress,
+            )?;
+            report::print(&report, arguments.json)?;
+            Ok(report.is_good())
+        }
+        Command::Publish(publish) => {
+            let plan = publish::Plan {
+                duration: Some(publish.load.duration),
+                ..publish_plan(
+                    &publish.url,
+                    publish.publishers,
+                    &publish.source,
+                    &publish.load,
+                )?
+            };
+            let report = publish::run(&plan, &publish::Control::default(), &mut progress)?;
+            report::print(&report, arguments.json)?;
+            Ok(report.is_good())
+        }
+        Command::Floor(floor) => {
+            floor::run(floor::Plan {
+                listen: floor.listen,
+                feed: floor.source.feed()?,
+                merge: floor.merge,
+                duration: floor.duration,
+            })?;
+            Ok(true)
+        }
+        Command::Latency(latency) => {
+            let publishing = publish_plan(&latency.publish, 1, &latency.source, &latency.load)?;
+            let playing = play_plan(&latency.play, 1, &latency.crowd, &latency.load)?;
+            let report = latency::run(&publishing, &playing, &mut progress)?;
+            report::print(&report, arguments.json)?;
+            Ok(report.is_good() && report.delay_ms.is_some())
+        }
+        Command::Suite(suite) => suite::run(suite, &mut progress),
+    }
+}
+
+fn play_plan(url: &str, streams: usize, crowd: &Crowd, load: &Load) -> Result<play::Plan, Failure> {
+    Ok(play::Plan {
+        targets: targets(url, streams)?,
+        players: crowd.players,
+        ramp: load.ramp,
+        duration: load.duration,
+        patience: load.patience,
+        threads: crowd.threads,
+        sample: crowd.sample,
+        tls: tls::config(!load.no_resumption)?,
+        pid: load.pid,
+    })
+}
+
+fn publish_plan(
+    url: &str,
+    publishers: usize,
+    source: &args::Source,
+    load: &Load,
+) -> Result<publish::Plan, Failure> {
+    Ok(publish::Plan {
+        targets: targets(url, publishers)?,
+        feed: source.feed()?,
+        ramp: load.ramp,
+        duration: None,
+        patience: load.patience,
+        tls: tls::config(!load.no_resumption)?,
+        pid: load.pid,
+    })
+}
+
+/// `count` addresses; more than one must differ where they are published.
+fn targets(url: &str, count: usize) -> Result<Vec<Target>, Failure> {
+    (0..count.max(1)).map(|n| Target::parse(url, n)).collect()
+}

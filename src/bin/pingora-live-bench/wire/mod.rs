@@ -1,0 +1,154 @@
+//! What is said over a connection, without sockets and without a clock: requests out, tags in.
+
+mod http;
+mod rtmp;
+mod websocket;
+
+use bytes::{Bytes, BytesMut};
+use pingora_live::media::flv::{FlvReader, SIGNATURE};
+
+use crate::feed::Tag;
+use crate::target::{Scheme, Target};
+
+/// What a connection is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    Play,
+    Publish,
+}
+
+/// What came in.
+#[derive(Debug)]
+pub(crate) enum Event {
+    /// A publisher may send media.
+    MayPublish,
+    /// A tag of the stream: FLV's type, its timestamp, its body.
+    Tag(u8, u32, Bytes),
+    /// Bytes of a stream that is not FLV.
+    Opaque,
+}
+
+/// Why a conversation cannot go on. The text is what reports count by.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Trouble(pub(crate) String);
+
+impl<E: std::error::Error> From<E> for Trouble {
+    fn from(error: E) -> Self {
+        Self(error.to_string())
+    }
+}
+
+/// One side of a conversation.
+pub(crate) enum Wire {
+    Http(http::Http),
+    WebSocket(websocket::WebSocket),
+    Rtmp(Box<rtmp::Rtmp>),
+}
+
+impl Wire {
+    /// A conversation with `target`, and what it begins with.
+    pub(crate) fn new(target: &Target, role: Role) -> (Self, Vec<u8>) {
+        match target.scheme {
+            Scheme::Http => {
+                let (http, hello) = http::Http::new(target, role);
+                (Self::Http(http), hello)
+            }
+            Scheme::Ws => {
+                let (websocket, hello) = websocket::WebSocket::new(target);
+                (Self::WebSocket(websocket), hello)
+            }
+            Scheme::Rtmp => {
+                let (rtmp, hello) = rtmp::Rtmp::new(target, role);
+                (Self::Rtmp(Box::new(rtmp)), hello)
+            }
+        }
+    }
+
+    /// Takes what came; appends what is to be sent to `out`, and tells `sink` what it was.
+    pub(crate) fn feed(
+        &mut self,
+        bytes: &[u8],
+        out: &mut Vec<u8>,
+        sink: &mut dyn FnMut(Event),
+    ) -> Result<(), Trouble> {
+        match self {
+            Self::Http(http) => http.feed(bytes, sink),
+            Self::WebSocket(websocket) => websocket.feed(bytes, out, sink),
+            Self::Rtmp(rtmp) => rtmp.feed(bytes, out, sink),
+        }
+    }
+
+    /// Appends a tag as this conversation sends it.
+    pub(crate) fn send(&mut self, tag: &Tag, out: &mut Vec<u8>) {
+        match self {
+            Self::Http(http) => http.send(tag, out),
+            Self::WebSocket(_) => {}
+            Self::Rtmp(rtmp) => rtmp.send(tag, out),
+        }
+    }
+
+    /// Appends what a server wants to hear of `received` bytes that nobody looked at.
+    pub(crate) fn discarded(&mut self, received: usize, out: &mut Vec<u8>) {
+        if let Self::Rtmp(rtmp) = self {
+            rtmp.received(received, out);
+        }
+    }
+
+    /// Appends the proper end of a publish.
+    pub(crate) fn finish(&mut self, out: &mut Vec<u8>) {
+        match self {
+            Self::Http(http) => http.finish(out),
+            Self::WebSocket(_) => {}
+            Self::Rtmp(rtmp) => rtmp.finish(out),
+        }
+    }
+}
+
+/// A body: FLV is read tag by tag, anything else is counted.
+#[derive(Default)]
+enum Body {
+    /// The first bytes, until they say what it is.
+    #[default]
+    Unknown,
+    Begun(BytesMut),
+    Flv(Box<FlvReader>),
+    Opaque,
+}
+
+impl Body {
+    fn feed(&mut self, bytes: &[u8], sink: &mut dyn FnMut(Event)) -> Result<(), Trouble> {
+        match self {
+            Self::Unknown => {
+                *self = Self::Begun(BytesMut::new());
+                self.feed(bytes, sink)
+            }
+            Self::Begun(begin) => {
+                begin.extend_from_slice(bytes);
+                if begin.len() < SIGNATURE.len() {
+                    return Ok(());
+                }
+                let begin = begin.split();
+                *self = if begin.starts_with(&SIGNATURE) {
+                    Self::Flv(Box::new(FlvReader::new()))
+                } else {
+                    Self::Opaque
+                };
+                self.feed(&begin, sink)
+            }
+            Self::Flv(reader) => {
+                reader.feed(bytes);
+                while let Some(tag) = reader.poll()? {
+                    sink(Event::Tag(tag.kind, tag.timestamp_ms, tag.body));
+                }
+                if reader.mismatches() > 0 {
+                    return Err(Trouble("a PreviousTagSize is wrong".to_owned()));
+                }
+                Ok(())
+            }
+            Self::Opaque => {
+                sink(Event::Opaque);
+                Ok(())
+            }
+        }
+    }
+}
