@@ -27,6 +27,7 @@ mod talk;
 mod tests;
 mod transport;
 mod websocket;
+mod wire;
 mod worker;
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -263,8 +264,12 @@ impl Live {
 
     /// Gives a connection whose player was told that it plays to the fan-out of the current runtime. `talk` has the rest of the
     /// conversation.
-    pub(crate) fn play_rtmp(&self, joined: Joined, io: Stream, talk: Box<dyn Talk>) {
+    pub(crate) async fn play_rtmp(&self, joined: Joined, io: Stream, talk: Box<dyn Talk>) {
         self.tune(&io);
+        let Ok(io) = self.strip(io).await else {
+            // It left, or does not read: its account says that it played nothing.
+            return;
+        };
         let workers = self.inner.rtmp_workers.get_or_init(|| self.spawn_workers());
         workers.add(joined.player(Transport::Socket {
             io,

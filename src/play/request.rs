@@ -7,7 +7,7 @@ use pingora::http::ResponseHeader;
 use pingora::protocols::Stream;
 use pingora::protocols::http::ServerSession;
 use pingora::proxy::Session;
-use pingora::{Error, ErrorType, Result};
+use pingora::{Error, ErrorType, OrErr, Result};
 use tokio::io::AsyncWriteExt;
 use tokio::sync::oneshot;
 use tracing::debug;
@@ -20,6 +20,7 @@ use super::join::{Joined, NoPlay, Wish};
 use super::route::{self, Route, Target};
 use super::transport::{Framing, Transport};
 use super::websocket::{self, CloseCode, Handshake};
+use super::wire::Connection;
 use super::{Handled, Live, http, socket, take};
 
 /// How long the last word to a player that is refused may take.
@@ -212,6 +213,7 @@ impl Live {
             Framing::Bare
         };
         let io = self.take_socket(session, header).await?;
+        let io = self.strip(io).await?;
         self.http_workers().add(joined.player(Transport::Socket {
             io,
             framing,
@@ -252,6 +254,7 @@ impl Live {
     ) -> Result<()> {
         let header = http::switching_header(accept)?;
         let io = self.take_socket(session, header).await?;
+        let io = self.strip(io).await?;
         self.http_workers().add(joined.player(Transport::Socket {
             io,
             framing: Framing::Messages,
@@ -311,6 +314,16 @@ impl Live {
         let io = take::take_http1(session.as_downstream_mut(), header).await?;
         self.tune(&io);
         Ok(io)
+    }
+
+    /// Takes away what a player's connection does not need.
+    pub(super) async fn strip(&self, io: Stream) -> Result<Connection> {
+        let stripped =
+            tokio::time::timeout(self.config().limits.player_stall, Connection::strip(io));
+        stripped
+            .await
+            .or_err(ErrorType::WriteTimedout, "flushing to a player")?
+            .or_err(ErrorType::WriteError, "flushing to a player")
     }
 
     /// Bounds what the kernel holds for a player.

@@ -7,6 +7,8 @@ use std::time::Duration;
 use pingora::protocols::Stream;
 use socket2::{SockRef, TcpKeepalive};
 
+use super::wire::Connection;
+
 /// A player's machine that vanished without a word is given up after this much silence plus the probes: under 10 s together.
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(5);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(2);
@@ -34,18 +36,15 @@ pub(super) fn tune(io: &Stream, send_buffer: u64) -> io::Result<()> {
 
 /// Bytes that the peer has acknowledged: what tells a slow reader, for whose next piece there is no room yet, from one that
 /// takes nothing.
-pub(super) fn acked(io: &Stream) -> Option<u64> {
-    Some(io.get_socket_digest()?.tcp_info()?.tcpi_bytes_acked)
+pub(super) fn acked(io: &Connection) -> Option<u64> {
+    Some(io.info()?.tcpi_bytes_acked)
 }
 
 /// Whether data is on its way to a peer that has answered nothing for [`SILENCE`]. One that reads slowly, or not at all, does answer.
-pub(super) fn vanished(io: &Stream) -> bool {
-    io.get_socket_digest()
-        .and_then(|digest| digest.tcp_info())
-        .is_some_and(|info| {
-            info.tcpi_unacked > 0
-                && Duration::from_millis(info.tcpi_last_ack_recv.into()) >= SILENCE
-        })
+pub(super) fn vanished(io: &Connection) -> bool {
+    io.info().is_some_and(|info| {
+        info.tcpi_unacked > 0 && Duration::from_millis(info.tcpi_last_ack_recv.into()) >= SILENCE
+    })
 }
 
 /// Bounds the send queue alone, for who watches by himself what the client takes.

@@ -11,6 +11,7 @@ use super::account::{Account, PlayEnd};
 use super::limits::Connections;
 use super::player::{Player, Rebase};
 use super::transport::{Framing, Transport};
+use super::wire::Connection;
 use super::worker::Workers;
 use crate::access::Grant;
 use crate::config::Vhost;
@@ -95,7 +96,7 @@ impl Rig {
             end: PlayEnd::Shutdown,
         };
         let transport = Transport::Socket {
-            io: Box::new(ours),
+            io: Connection::Layered(Box::new(ours)),
             framing: Framing::Bare,
             talk: None,
         };

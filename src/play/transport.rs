@@ -2,19 +2,18 @@
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
-use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes};
 use h2::SendStream;
-use pingora::protocols::Stream;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::ReadBuf;
 use tokio::sync::oneshot;
 
 use crate::hub::Framed;
 
 use super::socket;
 use super::talk::{Said, Talk};
+use super::wire::Connection;
 
 /// What a player sends is read this much at a time.
 const DISCARD_BYTES: usize = 1024;
@@ -30,7 +29,7 @@ pub(super) enum Transport {
     /// A connection of the player's own: taken out of an HTTP/1 session, or RTMP's.
     Socket {
         /// Plain or TLS.
-        io: Stream,
+        io: Connection,
         /// What stands around the bytes.
         framing: Framing,
         /// What the player says, where it may say something.
@@ -91,17 +90,14 @@ impl Transport {
             Self::Socket { io, .. } => {
                 let written = match out.front() {
                     // The usual case: one unit, one plain write.
-                    Some(piece) if out.len() == 1 => ready!(Pin::new(io).poll_write(cx, piece))?,
+                    Some(piece) if out.len() == 1 => ready!(io.poll_write(cx, piece))?,
                     _ => {
                         let mut slices = [IoSlice::new(&[]); MAX_SLICES];
                         let count = out.len().min(MAX_SLICES);
                         for (slice, piece) in slices.iter_mut().zip(out.iter()) {
                             *slice = IoSlice::new(piece);
                         }
-                        ready!(
-                            Pin::new(io)
-                                .poll_write_vectored(cx, slices.get(..count).unwrap_or_default())
-                        )?
+                        ready!(io.poll_write_vectored(cx, slices.get(..count).unwrap_or_default()))?
                     }
                 };
                 if written == 0 {
@@ -135,7 +131,7 @@ impl Transport {
     /// Pushes out what a layer below holds (pingora's write buffer, TLS records).
     pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
-            Self::Socket { io, .. } => Pin::new(io).poll_flush(cx),
+            Self::Socket { io, .. } => io.poll_flush(cx),
             // The connection's task flushes.
             Self::Http2 { .. } => Poll::Ready(Ok(())),
         }
@@ -203,7 +199,7 @@ impl Transport {
     /// Ends the body and closes what is the player's own.
     pub(super) fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
-            Self::Socket { io, .. } => Pin::new(io).poll_shutdown(cx),
+            Self::Socket { io, .. } => io.poll_shutdown(cx),
             Self::Http2 { body, .. } => {
                 Poll::Ready(body.send_data(Bytes::new(), true).map_err(from_h2))
             }
@@ -219,10 +215,14 @@ impl Transport {
 }
 
 /// Reads what there is, once, and gives it to `take`.
-fn poll_socket(io: &mut Stream, cx: &mut Context<'_>, take: impl FnOnce(&[u8]) -> Said) -> Look {
+fn poll_socket(
+    io: &mut Connection,
+    cx: &mut Context<'_>,
+    take: impl FnOnce(&[u8]) -> Said,
+) -> Look {
     let mut room = [0u8; DISCARD_BYTES];
     let mut buf = ReadBuf::new(&mut room);
-    match Pin::new(io).poll_read(cx, &mut buf) {
+    match io.poll_read(cx, &mut buf) {
         Poll::Ready(Ok(())) if buf.filled().is_empty() => {
             Look::Left(io::ErrorKind::UnexpectedEof.into())
         }

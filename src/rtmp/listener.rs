@@ -202,11 +202,14 @@ impl Connection {
             Ok(never) => match never {},
             // From here on, the connection is a player of the fan-out.
             Err(End::Plays(joined, stream_id)) => {
-                let talk = PlayerTalk {
+                let mut talk = PlayerTalk {
                     session: self.session,
                     stream_id,
                 };
-                return self.live.play_rtmp(*joined, self.io, Box::new(talk));
+                // A player says little: it keeps no room for a publisher's reads.
+                talk.session.release_input();
+                let Self { live, io, .. } = self;
+                return live.play_rtmp(*joined, io, Box::new(talk)).await;
             }
             Err(end) => end,
         };
@@ -569,7 +572,7 @@ struct PlayerTalk {
 impl Talk for PlayerTalk {
     fn hear(&mut self, bytes: &[u8]) -> Said {
         let now = Instant::now();
-        self.session.input().extend_from_slice(bytes);
+        self.session.append_input(bytes);
         let handled = self.session.handle_input(now);
         let mut pause = None;
         let mut over = handled.is_err();
@@ -591,6 +594,7 @@ impl Talk for PlayerTalk {
             }
         }
         let answers = self.answers();
+        self.session.release_input();
         match pause {
             _ if over => Said::Close(answers),
             Some(paused) => Said::Pause(paused, answers),

@@ -126,6 +126,16 @@ impl ServerSession {
         self.wire.input()
     }
 
+    /// Appends a little that was received: what a player says. As [`input`](Self::input), but without room for more.
+    pub fn append_input(&mut self, bytes: &[u8]) {
+        self.wire.input.extend_from_slice(bytes);
+    }
+
+    /// Gives up the room of buffers that are empty. For a connection that says little from now on.
+    pub fn release_input(&mut self) {
+        self.wire.release();
+    }
+
     /// Decodes what was appended to [`input`](Self::input), as far as it goes.
     ///
     /// # Errors

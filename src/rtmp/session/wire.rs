@@ -77,6 +77,16 @@ impl Wire {
         &mut self.input
     }
 
+    /// Gives the room for input back when there is none, and that for output.
+    pub(super) fn release(&mut self) {
+        if self.input.is_empty() {
+            self.input = BytesMut::new();
+        }
+        if self.output.is_empty() {
+            self.output = BytesMut::new();
+        }
+    }
+
     pub(super) fn poll_output(&mut self) -> Option<Bytes> {
         (!self.output.is_empty()).then(|| self.output.split().freeze())
     }
