@@ -162,6 +162,16 @@ impl Job {
         matches!(self.child.try_wait(), Ok(None))
     }
 
+    /// What it has written to standard output so far.
+    pub fn stdout(&self) -> String {
+        self.text("stdout")
+    }
+
+    /// The process, for `/proc`.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// What it has written to standard error so far.
     pub fn stderr(&self) -> String {
         self.text("stderr")
