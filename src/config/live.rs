@@ -310,6 +310,11 @@ section! {
         /// they have many seconds; it costs that much memory, and that much latency. `.flv` and `.ts` begin at the
         /// newest keyframe and ignore it.
         fast_cache: Duration = ZERO => Time { range: ZERO..=secs(120), zero: "" },
+        /// Bit rate, in kbit/s, of `.mp3` when the stream's sound is AAC and has to be converted: for two channels at 32 kHz or more.
+        /// One channel gets half of it, a sampling rate below 32 kHz too. More is nearer to the original and costs bandwidth.
+        /// MP3 that was published passes through as it is. A conversion takes a hundredth of a processor, once a stream,
+        /// while somebody plays it. Builds without the cargo feature `transcode` convert nothing.
+        mp3_bitrate: u32 = 128 => Int { range: 32..=320, zero: "" },
         /// Leave out the tags of a track that the FLV header does not announce. Players that rely on the header need
         /// it; off passes everything on.
         drop_if_not_match: bool = true => Switch,

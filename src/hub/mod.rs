@@ -11,6 +11,9 @@
 //! Publisher ─ push ─▶ Stream: timeline, headers, GOP ─▶ LogWriter (one a format in use) ─▶ Log ─ wake ─▶ whoever drives players
 //! ```
 
+#[cfg(feature = "transcode")]
+mod conversion;
+mod feed;
 mod gop;
 mod key;
 mod log;
@@ -31,6 +34,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 
 use crate::config::Vhost;
+use crate::observe::Counters as ServerCounters;
 
 pub use key::{MAX_NAME_BYTES, NameError, StreamKey};
 pub use log::{Format, Log, LogKey, Place, Read, Watch, Window};
@@ -120,6 +124,7 @@ pub struct Hub {
 }
 
 struct Inner {
+    counters: Arc<ServerCounters>,
     /// Guards which streams there are and who holds each. Taken at publish, find and tick, not for frames.
     registry: Mutex<Registry>,
     waiters: Waiters,
@@ -145,8 +150,14 @@ struct Entry {
 impl Hub {
     /// An empty hub.
     pub fn new(limits: HubLimits) -> Self {
+        Self::counted(limits, Arc::default())
+    }
+
+    /// An empty hub whose rare events are counted in `counters`.
+    pub(crate) fn counted(limits: HubLimits, counters: Arc<ServerCounters>) -> Self {
         Self {
             inner: Arc::new(Inner {
+                counters,
                 registry: Mutex::new(Registry {
                     limits,
                     streams: HashMap::new(),
@@ -196,7 +207,13 @@ impl Hub {
         let entry = match registry.streams.get_mut(&key) {
             Some(entry) => entry,
             None => registry.streams.entry(key.clone()).or_insert(Entry {
-                stream: Arc::new(Stream::new(key.clone(), Arc::clone(settings), &limits, now)),
+                stream: Arc::new(Stream::new(
+                    key.clone(),
+                    Arc::clone(settings),
+                    &limits,
+                    Arc::clone(&self.inner.counters),
+                    now,
+                )),
                 control: None,
             }),
         };

@@ -13,8 +13,8 @@ use crate::config::{self, Vhost};
 use crate::media::codec::CodecInfo;
 use crate::media::{Frame, FrameKind, MixCorrect, TagError, TimeJitter, Timeline, Tracks};
 
+use super::feed::Feed;
 use super::gop::{AudioCache, GopCache};
-use super::writer::LogWriter;
 use super::{EndReason, HubLimits, StreamKey};
 
 pub use seat::{AvFlags, Seat, SeatError};
@@ -30,6 +30,12 @@ pub struct Stream {
     memory: usize,
     /// Chunk size that RTMP players are told, in bytes.
     rtmp_chunk_size: u32,
+    /// The server's.
+    #[cfg_attr(
+        not(feature = "transcode"),
+        allow(dead_code, reason = "counts conversions")
+    )]
+    counters: Arc<crate::observe::Counters>,
     /// Guards all that a frame changes: timeline, headers, the GOP and the writers' side of the logs. Taken by the publisher for each
     /// frame, by players when they join, by the hub's tick. Never held over an await; the rings' own locks nest inside it.
     ingest: Mutex<Ingest>,
@@ -57,7 +63,7 @@ struct Ingest {
     primary_video: Option<u8>,
     gop: GopCache,
     audio: AudioCache,
-    logs: Vec<LogWriter>,
+    logs: Vec<Feed>,
     counters: Counters,
     /// What a publisher had sent from whom the stream was taken, until it asks.
     replaced: Option<(u64, Counters)>,
@@ -94,6 +100,7 @@ impl Stream {
         key: StreamKey,
         settings: Arc<Vhost>,
         limits: &HubLimits,
+        counters: Arc<crate::observe::Counters>,
         now: Instant,
     ) -> Self {
         let timeline = Timeline::new(match settings.play.time_jitter {
@@ -107,6 +114,7 @@ impl Stream {
             settings,
             memory: limits.stream_memory,
             rtmp_chunk_size: limits.rtmp_chunk_size,
+            counters,
             ingest: Mutex::new(Ingest {
                 publisher: None,
                 had_publisher: false,
@@ -383,9 +391,8 @@ impl Stream {
         ingest.ready = false;
         ingest.publisher = None;
         let budget = self.budget(ingest);
-        for mut writer in ingest.logs.drain(..) {
-            writer.flush(budget);
-            writer.log().end(reason);
+        for feed in ingest.logs.drain(..) {
+            feed.end(budget, reason);
         }
         ingest.gop.clear();
     }

@@ -9,6 +9,8 @@ pub mod flv;
 pub mod mp3;
 pub mod rtmp;
 mod support;
+#[cfg(feature = "transcode")]
+pub mod transcode;
 pub mod ts;
 
 use bytes::BytesMut;
@@ -20,6 +22,8 @@ pub use flv::FlvMux;
 pub use mp3::Mp3Mux;
 pub use rtmp::RtmpMux;
 pub use support::Unsupported;
+#[cfg(feature = "transcode")]
+pub use transcode::Transcoder;
 pub use ts::TsMux;
 
 /// The time on every onMetaData, wherever it stands: FFmpeg and what is built on it take a script tag with another time for a

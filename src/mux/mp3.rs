@@ -52,7 +52,8 @@ impl Mp3Mux {
         Self::default()
     }
 
-    /// Whether this stream can be given as MP3, as far as is known. MP3 has no sequence header, so a stream with audio of which
+    /// Whether this stream can be given as MP3, as far as is known; AAC counts where it can be converted, which is done before this
+    /// muxer. MP3 has no sequence header, so a stream with audio of which
     /// neither a header nor onMetaData says what it is may be MP3.
     ///
     /// # Errors
@@ -62,6 +63,17 @@ impl Mp3Mux {
             return Err(Unsupported::Missing { kind: "audio" });
         }
         let known = support::known(tracks, FrameKind::Audio);
+        #[cfg(feature = "transcode")]
+        if let Some((_, config)) = known.iter().find(|(codec, _)| *codec == Codec::Aac)
+            && known.iter().all(|(codec, _)| *codec != Codec::Mp3)
+        {
+            // Without a config yet, as from onMetaData alone, nothing speaks against it.
+            return match config.is_empty() {
+                true => Ok(()),
+                false => super::Transcoder::supports(config)
+                    .map_err(|reason| Unsupported::Transcode { reason }),
+            };
+        }
         match known.first() {
             Some(&(codec, _)) if known.iter().all(|(codec, _)| *codec != Codec::Mp3) => {
                 Err(Unsupported::Codec {

@@ -36,6 +36,14 @@ pub enum Unsupported {
         #[source]
         reason: AdtsError,
     },
+    /// The stream's AAC would have to become MP3, and cannot.
+    #[cfg(feature = "transcode")]
+    #[error("the stream's AAC cannot be converted to MP3: {reason}")]
+    Transcode {
+        /// Why not.
+        #[source]
+        reason: super::transcode::TranscodeError,
+    },
 }
 
 /// What is known of a stream's tracks of one kind: codec and configuration record. Codecs without a sequence header are

@@ -34,6 +34,9 @@ pub struct Counters {
     registry_errors: AtomicU64,
     registry_away: AtomicU64,
     leases_lost: AtomicU64,
+    transcodes: AtomicU64,
+    transcode_errors: AtomicU64,
+    transcode_lost: AtomicU64,
 }
 
 /// The counts at one moment.
@@ -88,6 +91,12 @@ pub struct Snapshot {
     pub registry_away: u64,
     /// Streams that another node took while they were published here.
     pub leases_lost: u64,
+    /// Conversions of AAC to MP3 that began: one for a stream, however many players it has.
+    pub transcodes: u64,
+    /// Frames that could not be converted, and became silence; and conversions that could not begin.
+    pub transcode_errors: u64,
+    /// Frames that were lost because a conversion did not keep up.
+    pub transcode_lost: u64,
 }
 
 /// What can be counted, one at a time.
@@ -110,6 +119,12 @@ pub(crate) enum Count {
     RegistryLookup,
     RegistryError,
     LeaseLost,
+    #[cfg(feature = "transcode")]
+    Transcode,
+    #[cfg(feature = "transcode")]
+    TranscodeError,
+    #[cfg(feature = "transcode")]
+    TranscodeLost,
 }
 
 impl Counters {
@@ -132,6 +147,12 @@ impl Counters {
             Count::RegistryLookup => &self.registry_lookups,
             Count::RegistryError => &self.registry_errors,
             Count::LeaseLost => &self.leases_lost,
+            #[cfg(feature = "transcode")]
+            Count::Transcode => &self.transcodes,
+            #[cfg(feature = "transcode")]
+            Count::TranscodeError => &self.transcode_errors,
+            #[cfg(feature = "transcode")]
+            Count::TranscodeLost => &self.transcode_lost,
         };
         counter.fetch_add(1, Ordering::Relaxed);
     }
@@ -195,6 +216,9 @@ impl Counters {
             registry_errors: get(&self.registry_errors),
             registry_away: get(&self.registry_away),
             leases_lost: get(&self.leases_lost),
+            transcodes: get(&self.transcodes),
+            transcode_errors: get(&self.transcode_errors),
+            transcode_lost: get(&self.transcode_lost),
         }
     }
 }

@@ -10,6 +10,8 @@ mod account;
 mod connection;
 mod elsewhere;
 mod file;
+#[doc(hidden)]
+pub mod fuzzing;
 mod http;
 mod join;
 mod limits;
@@ -113,8 +115,8 @@ impl Live {
 
     fn build(config: config::Live, registry: Option<Arc<dyn Registry>>) -> Self {
         let limits = &config.limits;
-        let hub = Hub::new(hub_limits(&config));
         let counters = Arc::<Counters>::default();
+        let hub = Hub::counted(hub_limits(&config), Arc::clone(&counters));
         let recorder = Recorder::new(&config, Arc::clone(&counters));
         let told = recorder.clone();
         hub.on_publish(move |stream| told.attach(stream));

@@ -195,10 +195,12 @@ impl Player {
     fn locate(&mut self) {
         let log = self.seat.log();
         if self.phase != Phase::Playing {
+            // In this order: what is appended in between may be where it starts.
+            let edge = log.next_seq();
             self.next = match log.join() {
                 // A player that resumes never goes back to what it has seen.
                 Some(start) if start.seq >= self.next && !self.paused => start.seq,
-                _ => self.next.max(log.next_seq()),
+                _ => self.next.max(edge),
             };
             return;
         }

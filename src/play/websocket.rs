@@ -150,6 +150,11 @@ impl Talk for ClientFrames {
 }
 
 impl ClientFrames {
+    /// Bytes that wait for the rest of their frame.
+    pub(super) fn held(&self) -> usize {
+        self.buffer.len()
+    }
+
     /// The next whole frame: opcode and payload, unmasked.
     fn frame(&mut self) -> Result<Option<(u8, Bytes)>, CloseCode> {
         let mut head = &self.buffer[..];

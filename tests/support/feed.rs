@@ -106,6 +106,16 @@ impl Plan {
         self
     }
 
+    /// From that time of the first round on, another fixture: headers first. Of the other's, a round is not finished.
+    pub fn then_at(mut self, ms: u32, other: Plan) -> Plan {
+        self.frames.retain(|frame| frame.dts < ms);
+        let later = other.headers.iter().chain(&other.frames);
+        let moved = later.map(|tag| Tag::new(tag.kind, tag.dts + ms, &tag.body));
+        self.frames
+            .extend(moved.filter(|tag| u64::from(tag.dts) < self.round_ms));
+        self
+    }
+
     pub fn for_ms(mut self, ms: u64) -> Plan {
         self.stop_ms = ms;
         self

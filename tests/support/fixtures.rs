@@ -45,6 +45,17 @@ pub fn aac() -> PathBuf {
     make("aac", FFMPEG_DEBIAN, &[SOUND, AAC])
 }
 
+/// Only AAC, of another rate or more channels: the tone of [`aac`].
+pub fn aac_of(rate_hz: u32, channels: u32) -> PathBuf {
+    let (rate, count) = (rate_hz.to_string(), channels.to_string());
+    let shape = ["-ar", &rate, "-ac", &count];
+    make(
+        &format!("aac-{rate_hz}-{channels}"),
+        FFMPEG_DEBIAN,
+        &[SOUND, &shape, &["-c:a", "aac", "-b:a", "96k"]],
+    )
+}
+
 /// Only MP3.
 pub fn mp3() -> PathBuf {
     make(

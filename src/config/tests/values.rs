@@ -113,6 +113,7 @@ live:
         enabled: off
         mounts: ['/[app]/[stream].flv', 'flv/[app]-[stream].flv']
         fast_cache: 45s
+        mp3_bitrate: 192
         drop_if_not_match: off
         has_audio: off
         has_video: off
@@ -273,8 +274,8 @@ fn every_key_is_read() {
         .contains(&true)
     );
     assert_eq!(
-        (remux.guess_wait, remux.fast_cache),
-        (Duration::ZERO, Duration::from_secs(45))
+        (remux.guess_wait, remux.fast_cache, remux.mp3_bitrate),
+        (Duration::ZERO, Duration::from_secs(45), 192)
     );
     let play = &vhost.play;
     assert_eq!(

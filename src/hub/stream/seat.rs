@@ -3,8 +3,13 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+#[cfg(feature = "transcode")]
+use crate::hub::conversion::{self, Conversion};
+use crate::hub::feed::Feed;
 use crate::hub::log::{Format, Log, LogKey, Window, next_log_id};
 use crate::hub::writer::LogWriter;
+#[cfg(feature = "transcode")]
+use crate::media::FrameKind;
 use crate::media::{Frame, Tracks};
 use crate::mux::{AacMux, FlvMux, Mp3Mux, Muxer, RtmpMux, TsMux, Unsupported};
 
@@ -135,12 +140,40 @@ impl Stream {
         let merge_ms = u64::try_from(play.mw_latency.as_millis()).unwrap_or(u64::MAX);
         let mut writer = LogWriter::new(Arc::clone(&log), mux, merge_ms);
         let budget = self.memory / (3 + ingest.logs.len());
+        #[cfg(feature = "transcode")]
+        if key.format == Format::Mp3 {
+            let conversion = self.conversion(ingest, writer, from_audio.then_some(frames), budget);
+            let feed = Feed::converted(Arc::clone(&log), conversion);
+            ingest.logs.push(feed);
+            return log;
+        }
         for frame in &frames {
             let changed = tracks.update(frame);
             writer.write(frame, &tracks, changed, budget);
         }
-        ingest.logs.push(writer);
+        ingest.logs.push(Feed::new(Arc::clone(&log), writer));
         log
+    }
+
+    /// `frames`: what `fast_cache` gives. Without it, nothing of the past is converted: the work would be for sound that nobody hears.
+    #[cfg(feature = "transcode")]
+    fn conversion(
+        &self,
+        ingest: &Ingest,
+        writer: LogWriter,
+        frames: Option<Vec<Frame>>,
+        budget: usize,
+    ) -> Conversion {
+        let settings = conversion::Settings {
+            kbps: self.settings.http_remux.mp3_bitrate,
+            counters: Arc::clone(&self.counters),
+        };
+        let audio = |header: &&Frame| header.kind == FrameKind::Audio;
+        let mut first: Vec<Frame> = ingest.tracks.headers().filter(audio).cloned().collect();
+        first.extend(frames.unwrap_or_default());
+        let mut conversion = Conversion::new(settings, writer);
+        conversion.prime(first, &ingest.tracks, budget);
+        conversion
     }
 }
 
