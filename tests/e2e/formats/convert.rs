@@ -238,7 +238,10 @@ fn fast_cache_gives_converted_sound_at_once() {
     // The first one has it as soon as it is converted, the second at once.
     for _ in 0..2 {
         let player = Raw::open(&server, "/live/x.mp3");
-        player.wait("sound", PATIENCE, |bytes| !bytes.is_empty());
+        player.wait("sound goes on", PATIENCE, |_| {
+            let first = player.first_at();
+            first.is_some_and(|at| at.elapsed() > Duration::from_millis(1000))
+        });
         let first = player.first_at().expect("just seen");
         let burst = player.until(first + Duration::from_millis(800));
         // 128 kbit/s.
