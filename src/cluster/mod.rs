@@ -38,7 +38,7 @@ use lookup::Lookups;
 pub(crate) use lease::Use as LeaseUse;
 pub use memory::Memory;
 pub use node::{Addresses, Announcement, Lease, Load};
-pub(crate) use redirect::{MAX_HOPS, address, hops};
+pub(crate) use redirect::{MAX_HOPS, address, hops, passed_on};
 pub use redis::Redis;
 pub use registry::{Claim, Claimed, OnChange, Registry, RegistryError};
 

@@ -61,9 +61,12 @@ section! {
 words! {
     /// What a player gets that asks for a stream which another node of the registry has.
     pub enum OnElsewhere {
-        /// It is sent there: 302 for HTTP, RTMP's redirect for RTMP. It costs nothing here; but browsers follow none for a WebSocket, and
-        /// most RTMP players (ffmpeg, GStreamer, VLC) none at all.
+        /// It is sent there: 302 for HTTP, RTMP's redirect for RTMP. It costs nothing here; but browsers follow none for a WebSocket,
+        /// which is proxied instead, and most RTMP players (ffmpeg, GStreamer, VLC) none at all.
         Redirect = "redirect",
+        /// Its request is proxied to that node: a connection there, and all bytes twice, for each player; for networks in which players
+        /// reach some nodes only. RTMP players are sent there.
+        Proxy = "proxy",
     }
 }
 

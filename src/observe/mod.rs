@@ -30,6 +30,7 @@ pub struct Counters {
     denials: Denials,
     plays_redirected: AtomicU64,
     plays_overflowed: AtomicU64,
+    plays_proxied: AtomicU64,
     registry_lookups: AtomicU64,
     registry_errors: AtomicU64,
     registry_away: AtomicU64,
@@ -83,6 +84,8 @@ pub struct Snapshot {
     pub plays_redirected: u64,
     /// Players that were sent to another server because a limit was reached here.
     pub plays_overflowed: u64,
+    /// Players whose requests were proxied to the node that has their stream.
+    pub plays_proxied: u64,
     /// Times that the registry was asked who has a stream.
     pub registry_lookups: u64,
     /// Times that the registry did not answer, or could not.
@@ -116,6 +119,7 @@ pub(crate) enum Count {
     ProxyHeaderRefused,
     PlayRedirected,
     PlayOverflowed,
+    PlayProxied,
     RegistryLookup,
     RegistryError,
     LeaseLost,
@@ -144,6 +148,7 @@ impl Counters {
             Count::ProxyHeaderRefused => &self.proxy_headers_refused,
             Count::PlayRedirected => &self.plays_redirected,
             Count::PlayOverflowed => &self.plays_overflowed,
+            Count::PlayProxied => &self.plays_proxied,
             Count::RegistryLookup => &self.registry_lookups,
             Count::RegistryError => &self.registry_errors,
             Count::LeaseLost => &self.leases_lost,
@@ -212,6 +217,7 @@ impl Counters {
             proxy_headers_refused: get(&self.proxy_headers_refused),
             plays_redirected: get(&self.plays_redirected),
             plays_overflowed: get(&self.plays_overflowed),
+            plays_proxied: get(&self.plays_proxied),
             registry_lookups: get(&self.registry_lookups),
             registry_errors: get(&self.registry_errors),
             registry_away: get(&self.registry_away),

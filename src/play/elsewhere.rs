@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 
 use crate::client::Client;
 use crate::cluster::{self, Announcement, MAX_HOPS};
-use crate::config::{BaseUrl, UrlScheme};
+use crate::config::{BaseUrl, OnElsewhere, UrlScheme};
 use crate::hub::StreamKey;
 
 use super::Live;
@@ -18,23 +18,34 @@ pub(crate) struct Away {
     pub(crate) address: String,
     /// The node or server, for the log.
     pub(crate) server: String,
-    /// A limit is the reason, and not where the stream is.
-    pub(crate) overflow: bool,
+    /// What is done about it.
+    pub(crate) how: How,
+}
+
+/// What is done about a player whose stream, or place, is elsewhere.
+#[derive(Debug)]
+pub(crate) enum How {
+    /// It is sent to the node that has the stream.
+    Redirect,
+    /// It is sent to a server with room.
+    Overflow,
+    /// Its request is proxied to the node, which other nodes reach there.
+    Proxy(BaseUrl),
 }
 
 impl Live {
     /// The node that has the stream, if it is another one and the player can be sent there.
-    pub(super) async fn find_elsewhere(&self, stream: &StreamKey, client: &Client) -> Option<Away> {
-        let cluster = self.cluster().filter(|_| may_be_sent(client))?;
-        let lease = cluster.find(stream).await?;
-        to_node(&lease, stream, client)
+    pub(super) async fn find_elsewhere(&self, wish: &Wish) -> Option<Away> {
+        let cluster = self.cluster().filter(|_| may_be_sent(&wish.client))?;
+        let lease = cluster.find(&wish.key).await?;
+        to_node(&lease, wish)
     }
 
     /// Waits until another node has the stream that a player waits for.
     pub(super) async fn appears_elsewhere(&self, wish: &Wish) -> Away {
         if let Some(cluster) = self.cluster().filter(|_| may_be_sent(&wish.client)) {
             let lease = cluster.appears(&wish.key).await;
-            if let Some(away) = to_node(&lease, &wish.key, &wish.client) {
+            if let Some(away) = to_node(&lease, wish) {
                 return away;
             }
         }
@@ -72,7 +83,7 @@ impl Live {
         Some(Away {
             address: address_at(&base, key, client),
             server,
-            overflow: true,
+            how: How::Overflow,
         })
     }
 
@@ -113,13 +124,30 @@ fn scheme_of(client: &Client) -> UrlScheme {
     }
 }
 
-fn to_node(lease: &cluster::Lease, stream: &StreamKey, client: &Client) -> Option<Away> {
-    let base = lease.addresses.to_player(scheme_of(client))?;
+fn to_node(lease: &cluster::Lease, wish: &Wish) -> Option<Away> {
+    let Wish { key, client, .. } = wish;
+    let to_player = lease.addresses.to_player(scheme_of(client));
+    let to_node = lease.addresses.to_node().filter(|_| wish.may_proxy);
+    // No page can follow for a WebSocket, nor from TLS to none.
+    let proxied = wish.settings.cluster.on_elsewhere == OnElsewhere::Proxy
+        || client.protocol == "websocket"
+        || to_player.is_none();
+    let (address, how) = match (to_player, to_node) {
+        (_, Some(base)) if proxied => (String::new(), How::Proxy(base.clone())),
+        (Some(base), _) => (address_at(base, key, client), How::Redirect),
+        (None, _) => return None,
+    };
     Some(Away {
-        address: address_at(base, stream, client),
+        address,
         server: lease.node.clone(),
-        overflow: false,
+        how,
     })
+}
+
+/// The path that a client of HTTP asked for, as it wrote it.
+pub(super) fn path_of(client: &Client) -> &str {
+    let path = client.url.find('/').and_then(|at| client.url.get(at..));
+    path.unwrap_or("/")
 }
 
 fn address_at(base: &BaseUrl, stream: &StreamKey, client: &Client) -> String {
@@ -129,12 +157,7 @@ fn address_at(base: &BaseUrl, stream: &StreamKey, client: &Client) -> String {
             rtmp = format!("/{}/{}", stream.app(), stream.stream());
             rtmp.as_str()
         }
-        // As it was written, after the host.
-        _ => client
-            .url
-            .find('/')
-            .and_then(|at| client.url.get(at..))
-            .unwrap_or("/"),
+        _ => path_of(client),
     };
     cluster::address(base, path, &client.query, stream)
 }

@@ -15,7 +15,7 @@ use crate::observe::Count;
 
 use super::Live;
 use super::account::{Account, Peer, PlayEnd, millis};
-use super::elsewhere::Away;
+use super::elsewhere::{Away, How};
 use super::limits::{self, Admission};
 use super::player::{Player, Rebase};
 use super::transport::Transport;
@@ -26,6 +26,8 @@ pub(crate) struct Wish {
     pub(crate) settings: Arc<Vhost>,
     pub(crate) format: Format,
     pub(crate) client: Client,
+    /// Whether its request can be proxied to another node.
+    pub(crate) may_proxy: bool,
     /// When it was asked: where the time to the first byte begins.
     pub(crate) asked: Instant,
 }
@@ -129,15 +131,13 @@ impl Live {
             }
             Err(NoPlay::Denied(denied)) => self.denied(denied, Action::Play, &client, &key),
             Err(NoPlay::Away(away)) => {
-                let Away {
-                    server, overflow, ..
-                } = away.as_ref();
-                self.counters().count(if *overflow {
-                    Count::PlayOverflowed
-                } else {
-                    Count::PlayRedirected
-                });
-                info!(%peer, stream = %key, server, overflow, "a player is sent elsewhere");
+                let (count, how) = match away.how {
+                    How::Redirect => (Count::PlayRedirected, "redirect"),
+                    How::Overflow => (Count::PlayOverflowed, "overflow"),
+                    How::Proxy(_) => (Count::PlayProxied, "proxy"),
+                };
+                self.counters().count(count);
+                info!(%peer, stream = %key, server = away.server, how, "a player goes elsewhere");
             }
             Err(refused) => {
                 self.counters().count(Count::PlayRefused);
@@ -221,7 +221,7 @@ impl Live {
             return Err(denied.into());
         }
         let Some(stream) = self.hub().find(&wish.key) else {
-            let away = self.find_elsewhere(&wish.key, &wish.client).await;
+            let away = self.find_elsewhere(wish).await;
             return Err(away.map_or(NoPlay::Missing, |away| NoPlay::Away(Box::new(away))));
         };
         stream
@@ -241,7 +241,7 @@ impl Live {
         }
         // A stream whose publisher was accepted is there, though its first frame may still be on its way.
         if !self.hub().is_published(key) {
-            if let Some(away) = self.find_elsewhere(key, &wish.client).await {
+            if let Some(away) = self.find_elsewhere(wish).await {
                 return Err(NoPlay::Away(Box::new(away)));
             }
             if settings.play.on_missing == OnMissing::NotFound {

@@ -27,6 +27,7 @@ mod take;
 mod talk;
 #[cfg(test)]
 mod tests;
+mod to_node;
 mod transport;
 mod websocket;
 mod wire;

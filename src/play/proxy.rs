@@ -2,12 +2,22 @@
 
 use async_trait::async_trait;
 use http::{Method, StatusCode};
+use pingora::http::RequestHeader;
 use pingora::proxy::{ProxyHttp, Session};
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorType, Result};
 
 use super::file::{self, Place, Sent};
-use super::{Handled, Live, http as answer, page};
+use super::request::Streamed;
+use super::to_node::ToNode;
+use super::{Live, http as answer, page};
+
+/// What is kept of a request while it is proxied.
+#[derive(Default)]
+pub struct Context {
+    /// The node that has its stream.
+    node: Option<Box<ToNode>>,
+}
 
 /// What the binary serves. A proxy of one's own calls [`Live::handle`] instead.
 pub struct LiveProxy {
@@ -23,13 +33,20 @@ impl LiveProxy {
 
 #[async_trait]
 impl ProxyHttp for LiveProxy {
-    type CTX = ();
+    type CTX = Context;
 
-    fn new_ctx(&self) -> Self::CTX {}
+    fn new_ctx(&self) -> Self::CTX {
+        Context::default()
+    }
 
-    async fn request_filter(&self, session: &mut Session, _ctx: &mut Self::CTX) -> Result<bool> {
-        if self.live.handle_stream(session).await? == Handled::Yes {
-            return Ok(true);
+    async fn request_filter(&self, session: &mut Session, ctx: &mut Self::CTX) -> Result<bool> {
+        match self.live.stream_or_node(session, true).await? {
+            Streamed::Yes => return Ok(true),
+            Streamed::At(node) => {
+                ctx.node = Some(node);
+                return Ok(false);
+            }
+            Streamed::No => {}
         }
         let config = self.live.config();
         let crossdomain = &config.http.crossdomain;
@@ -61,10 +78,25 @@ impl ProxyHttp for LiveProxy {
     async fn upstream_peer(
         &self,
         _session: &mut Session,
-        _ctx: &mut Self::CTX,
+        ctx: &mut Self::CTX,
     ) -> Result<Box<HttpPeer>> {
-        // request_filter answers everything.
-        Error::e_explain(ErrorType::InternalError, "there is no upstream")
+        match &ctx.node {
+            Some(node) => node.upstream_peer().await,
+            // request_filter answers everything else.
+            None => Error::e_explain(ErrorType::InternalError, "there is no upstream"),
+        }
+    }
+
+    async fn upstream_request_filter(
+        &self,
+        _session: &mut Session,
+        request: &mut RequestHeader,
+        ctx: &mut Self::CTX,
+    ) -> Result<()> {
+        match &ctx.node {
+            Some(node) => node.change_request(request),
+            None => Ok(()),
+        }
     }
 
     async fn logging(&self, session: &mut Session, _error: Option<&Error>, _ctx: &mut Self::CTX) {

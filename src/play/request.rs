@@ -13,15 +13,27 @@ use tokio::sync::oneshot;
 use tracing::debug;
 
 use crate::client::Client;
-use crate::hub::{Format, SeatError};
+use crate::hub::{Format, SeatError, StreamKey};
 
+use super::elsewhere::{How, path_of};
 use super::file::{Place, Sent};
 use super::join::{Joined, NoPlay, Wish};
 use super::route::{self, Route, Target};
+use super::to_node::ToNode;
 use super::transport::{Framing, Transport};
 use super::websocket::{self, CloseCode, Handshake};
 use super::wire::Connection;
 use super::{Handled, Live, http, socket, take};
+
+/// What became of a request.
+pub(super) enum Streamed {
+    /// It was answered.
+    Yes,
+    /// It is for no stream.
+    No,
+    /// It is to be proxied to another node.
+    At(Box<ToNode>),
+}
 
 /// How long the last word to a player that is refused may take.
 const GOODBYE: Duration = Duration::from_secs(1);
@@ -50,6 +62,18 @@ impl Live {
 
     /// As [`Live::handle`], for streams, and for files whose address could be a stream's.
     pub(super) async fn handle_stream(&self, session: &mut Session) -> Result<Handled> {
+        Ok(match self.stream_or_node(session, false).await? {
+            Streamed::Yes => Handled::Yes,
+            Streamed::No | Streamed::At(_) => Handled::No,
+        })
+    }
+
+    /// As [`Live::handle_stream`]. With `may_proxy`, the caller proxies what is another node's.
+    pub(super) async fn stream_or_node(
+        &self,
+        session: &mut Session,
+        may_proxy: bool,
+    ) -> Result<Streamed> {
         self.ensure_ticker();
         self.header_came(session);
         let request = session.req_header();
@@ -60,18 +84,18 @@ impl Live {
             request.uri.query(),
         );
         let target = match routed {
-            Route::NotLive => return Ok(Handled::No),
+            Route::NotLive => return Ok(Streamed::No),
             Route::Refused(status, why) => {
                 // A file may have a name that no stream has.
                 if !self.send_file_at_mount(session).await? {
                     self.text(session, status, &why).await?;
                 }
-                return Ok(Handled::Yes);
+                return Ok(Streamed::Yes);
             }
             Route::Play(target) => target,
         };
         if self.hub().find(&target.key).is_none() && self.send_file_at_mount(session).await? {
-            return Ok(Handled::Yes);
+            return Ok(Streamed::Yes);
         }
         let request = session.req_header();
         let config = self.config();
@@ -79,8 +103,10 @@ impl Live {
         match request.method {
             Method::GET => {
                 match websocket::handshake(&request.method, request.version, &request.headers) {
-                    Handshake::None => self.play(session, target, None).await?,
-                    Handshake::Accept(accept) => self.play(session, target, Some(accept)).await?,
+                    Handshake::None => return self.play(session, target, None, may_proxy).await,
+                    Handshake::Accept(accept) => {
+                        return self.play(session, target, Some(accept), may_proxy).await;
+                    }
                     Handshake::Bad(why) => self.text(session, StatusCode::BAD_REQUEST, why).await?,
                     Handshake::Version => {
                         let line = "WebSocket version 13 is spoken here";
@@ -95,6 +121,7 @@ impl Live {
                     key: target.key,
                     settings: target.settings,
                     format: target.format,
+                    may_proxy,
                     asked: Instant::now(),
                 };
                 match self.look(&wish).await {
@@ -105,7 +132,12 @@ impl Live {
                             .await?;
                         session.write_response_body(None, true).await?;
                     }
-                    Err(refused) => self.refuse(session, None, &refused).await?,
+                    Err(refused) => {
+                        let Wish { key, client, .. } = wish;
+                        return self
+                            .refuse_or_proxy(session, None, refused, key, &client)
+                            .await;
+                    }
                 }
             }
             Method::POST | Method::PUT => self.publish(session, &target).await?,
@@ -116,7 +148,7 @@ impl Live {
                     .await?;
             }
         }
-        Ok(Handled::Yes)
+        Ok(Streamed::Yes)
     }
 
     /// Answers with a file beside the streams, at once: nobody waits for a stream whose name a file has. False when there is none, or the
@@ -172,14 +204,18 @@ impl Live {
         session: &mut Session,
         target: Target,
         accept: Option<String>,
-    ) -> Result<()> {
+        may_proxy: bool,
+    ) -> Result<Streamed> {
+        let format = target.format;
         let wish = Wish {
             key: target.key,
             settings: target.settings,
-            format: target.format,
+            format,
             client: self.client(session, accept.is_some()),
+            may_proxy,
             asked: Instant::now(),
         };
+        let (key, client) = (wish.key.clone(), wish.client.clone());
         let left = async {
             let _ = session.read_body_or_idle(true).await;
         };
@@ -187,17 +223,50 @@ impl Live {
             Ok(joined) => joined,
             Err(NoPlay::Left) => {
                 session.set_keepalive(None);
-                return Ok(());
+                return Ok(Streamed::Yes);
             }
-            Err(refused) => return self.refuse(session, accept, &refused).await,
+            Err(refused) => {
+                return self
+                    .refuse_or_proxy(session, accept, refused, key, &client)
+                    .await;
+            }
         };
         match accept {
-            Some(accept) => self.hand_over_websocket(session, &accept, joined).await,
+            Some(accept) => self.hand_over_websocket(session, &accept, joined).await?,
             None if session.is_http2() => {
-                self.hand_over_http2(session, target.format, joined).await
+                self.hand_over_http2(session, format, joined).await?;
             }
-            None => self.hand_over_http1(session, target.format, joined).await,
+            None => self.hand_over_http1(session, format, joined).await?,
         }
+        Ok(Streamed::Yes)
+    }
+
+    async fn refuse_or_proxy(
+        &self,
+        session: &mut Session,
+        accept: Option<String>,
+        refused: NoPlay,
+        key: StreamKey,
+        client: &Client,
+    ) -> Result<Streamed> {
+        let refused = match refused {
+            NoPlay::Away(away) => match away.how {
+                How::Proxy(base) => match self.admit(client.peer) {
+                    Ok(admission) => {
+                        // Its connection is the request's, for as long as that lasts.
+                        session.set_keepalive(None);
+                        let path = path_of(client);
+                        let to_node = ToNode::new(base, key, client, path, admission);
+                        return Ok(Streamed::At(Box::new(to_node)));
+                    }
+                    Err(refusal) => NoPlay::Connections(refusal),
+                },
+                _ => NoPlay::Away(away),
+            },
+            refused => refused,
+        };
+        self.refuse(session, accept, &refused).await?;
+        Ok(Streamed::Yes)
     }
 
     async fn hand_over_http1(

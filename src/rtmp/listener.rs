@@ -509,6 +509,7 @@ impl Connection {
             key,
             settings,
             format: Format::Rtmp,
+            may_proxy: false,
             client: self.client(connect, &play.name),
             asked,
         };

@@ -161,7 +161,7 @@ live:
           max_uses: 3
           on_expiry: end
           secure_link_md5: '$secure_link_expires$uri $secret'
-      cluster: { on_elsewhere: redirect }
+      cluster: { on_elsewhere: proxy }
 ";
 
 #[test]
