@@ -161,6 +161,11 @@ impl ServerSession {
         self.events.pop_front()
     }
 
+    /// Whether there is something to send.
+    pub fn has_output(&self) -> bool {
+        !self.wire.output.is_empty()
+    }
+
     /// Bytes to send. What is polled no longer counts against [`MAX_OUTPUT_BYTES`], so poll only what can be sent.
     pub fn poll_output(&mut self) -> Option<Bytes> {
         self.wire.poll_output()

@@ -22,11 +22,16 @@ pub(crate) fn run(plan: &args::Suite, progress: &mut Progress) -> Result<bool, F
         program: "pingora-live-bench".to_owned(),
         why: error.to_string(),
     })?;
+    let server = plan
+        .server
+        .clone()
+        .unwrap_or_else(|| own.with_file_name("pingora-live"));
     let programs = Programs {
-        server: plan
-            .server
-            .clone()
-            .unwrap_or_else(|| own.with_file_name("pingora-live")),
+        // It is started in a folder of its own.
+        server: server.canonicalize().map_err(|error| Failure::Program {
+            program: server.display().to_string(),
+            why: error.to_string(),
+        })?,
         own,
         xiu: plan.xiu.clone().or_else(find_xiu),
     };
