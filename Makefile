@@ -4,7 +4,8 @@
 #   make run            build, and serve the built-in demo stream; prints the address to open
 #   make test           lint, documentation tests, then all tests, end to end ones included
 #   make lint           formatting, clippy, documentation, each warning an error
-#   make bench          the benchmarks
+#   make bench          our server against the floor and, if it is installed, xiu: the table of docs/performance.md
+#   make microbench     the criterion benchmarks
 #   make fuzz           each fuzz target for FUZZ_SECONDS (60)
 #   make deny           licences and sources of all dependencies, against deny.toml
 #   make player-assets  src/play/page/mpegts.js and LICENSE, from npm, at the version below
@@ -88,9 +89,16 @@ test: test-tools lint
 	cargo test --doc --quiet
 	cargo nextest run
 
+# About six minutes after the build. What is measured is this machine: let nothing else run on it.
+BENCH_SECONDS ?= 6
 .PHONY: bench
 bench: build-tools
-	cargo bench
+	cargo build --release --bins
+	target/release/pingora-live-bench suite -d $(BENCH_SECONDS)s --write docs/performance.md
+
+.PHONY: microbench
+microbench: build-tools
+	cargo bench --benches
 
 # A stable compiler has what cargo-fuzz needs once its unstable options are let through.
 .PHONY: fuzz
