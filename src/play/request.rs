@@ -167,6 +167,15 @@ impl Live {
         Ok(reads && self.send_file(session, Place::Mount).await? == Sent::Yes)
     }
 
+    /// Whether the client speaks TLS: with us, or with a trusted proxy that says so.
+    fn is_secure(&self, session: &Session) -> bool {
+        let proxy = session.client_addr().and_then(|a| a.as_inet());
+        let said = session.req_header().headers.get("x-forwarded-proto");
+        session.digest().is_some_and(|d| d.ssl_digest.is_some())
+            || proxy.is_some_and(|proxy| self.trusted_proxies().trusts(proxy.ip()))
+                && said.is_some_and(|scheme| scheme.as_bytes().eq_ignore_ascii_case(b"https"))
+    }
+
     /// Who sent the request.
     pub(super) fn client(&self, session: &Session, websocket: bool) -> Client {
         let request = session.req_header();
@@ -187,7 +196,7 @@ impl Live {
                 (false, true) => "http2",
                 (false, false) => "http1",
             },
-            secure: session.digest().is_some_and(|d| d.ssl_digest.is_some()),
+            secure: self.is_secure(session),
             query: request.uri.query().unwrap_or_default().to_owned(),
             page: page.map(str::to_owned),
             url: format!("{}{}", route::host(session), request.uri.path()),

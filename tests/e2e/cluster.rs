@@ -186,6 +186,36 @@ fn players_are_sent_to_the_node_that_has_the_stream() {
     )
     .success();
     assert!(seen.contains("h264") && seen.contains("aac"), "{seen}");
+    let source = format!("location={}", b.http("/live/x.flv"));
+    let mut gstreamer = std::process::Command::new("gst-launch-1.0");
+    gstreamer.args([
+        "-q",
+        "souphttpsrc",
+        &source,
+        "num-buffers=20",
+        "!",
+        "fakesink",
+    ]);
+    programs::run(&mut gstreamer, PATIENCE).success();
+}
+
+/// Behind a proxy that ends TLS: a page of HTTPS is not sent to an address without, where another cannot be reached it is proxied.
+#[test]
+fn who_came_by_tls_is_not_sent_to_an_address_without() {
+    let redis = Redis::start();
+    let a = node(&redis, "a");
+    let b = Server::start(&format!(
+        "registry: {{ redis: \"{}\", ttl: {TTL}s }}
+node: {{ name: b, host: 127.0.0.1 }}
+trusted_proxies: [127.0.0.1]",
+        redis.url()
+    ));
+    let _feed = Feed::start(&a, "live", "x", plan());
+    wait_sent(&b, &a, "/live/x.flv");
+    let secure = [("X-Forwarded-Proto", "https")];
+    let player = Player::open_with(b.address("http"), "/live/x.flv", &secure, None);
+    assert_eq!(player.wait_status(PATIENCE), 200);
+    player.wait("frames", PATIENCE, |flv| flv.frames(VIDEO).len() > 5);
 }
 
 /// RTMP's redirect as SRS and Flash Media Server say it; and what ffmpeg makes of it, which follows none.
@@ -219,14 +249,17 @@ fn rtmp_players_are_told_where_the_stream_is() {
         client.is_closed().then_some(())
     });
 
-    let mut probe = std::process::Command::new("ffprobe");
-    let output = programs::run(probe.args(["-hide_banner", &b.rtmp("live/x")]), PATIENCE);
-    assert!(!output.status.success());
-    let said = output.stderr;
-    assert!(
-        said.contains(&format!("The stream is elsewhere: rtmp://{address}/live/x")),
-        "{said}"
-    );
+    for ffmpeg in [FFMPEG_DEBIAN, programs::ffmpeg_current()] {
+        let mut command = std::process::Command::new(ffmpeg);
+        command.args(["-hide_banner", "-i", &b.rtmp("live/x"), "-f", "null", "-"]);
+        let output = programs::run(&mut command, PATIENCE);
+        assert!(!output.status.success());
+        let said = output.stderr;
+        assert!(
+            said.contains(&format!("The stream is elsewhere: rtmp://{address}/live/x")),
+            "{said}"
+        );
+    }
 }
 
 /// A browser whose page came from one node plays what another has: mpegts.js follows the 302 across origins.
