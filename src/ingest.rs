@@ -8,11 +8,12 @@ use tracing::{Span, info};
 
 use crate::access::{Ask, Denied, Grant};
 use crate::client::Client;
+use crate::clients::{Presence, Purpose};
 use crate::cluster::LeaseUse;
 use crate::config::{Action, OnBusy, Publish};
 use crate::hub::{Counters, EndReason, PublishError, Publisher, PushError, StreamKey};
 use crate::media::FrameKind;
-use crate::observe::Count;
+use crate::observe::{Asked, Count, Reason};
 use crate::play::{Live, millis};
 use crate::vhost;
 
@@ -24,6 +25,9 @@ pub(crate) struct Ingest {
     grant: Grant,
     /// The node's lease on the stream, where nodes share a registry. Given back at the end.
     _lease: Option<LeaseUse>,
+    presence: Presence,
+    /// Bytes of tag bodies that were taken.
+    bytes: u64,
     span: Span,
     since: Instant,
     last_media: Option<Instant>,
@@ -47,9 +51,26 @@ pub(crate) enum Refused {
     /// Another node of the registry has the stream.
     #[error("the stream is being published already, on the node {0}")]
     Elsewhere(String),
+    /// An operator does not let the stream be published.
+    #[error("the stream is blocked")]
+    Blocked,
     /// The hub does not give the claim.
     #[error(transparent)]
     Claim(#[from] PublishError),
+}
+
+impl Refused {
+    fn reason(&self) -> Reason {
+        match self {
+            Self::Denied(denied) => denied.denial().into(),
+            Self::Elsewhere(_) => Reason::Elsewhere,
+            Self::Name(_) | Self::Disabled(_) => Reason::Name,
+            Self::Blocked => Reason::Blocked,
+            Self::Claim(PublishError::Busy { .. }) => Reason::Busy,
+            Self::Claim(PublishError::TooManyStreams { .. }) => Reason::Streams,
+            Self::Claim(PublishError::Shutdown) => Reason::Shutdown,
+        }
+    }
 }
 
 /// Why the server ends a publish.
@@ -86,6 +107,7 @@ impl Ended {
 pub(crate) fn told(reason: EndReason) -> &'static str {
     match reason {
         EndReason::Kicked => "another publisher took the stream",
+        EndReason::Operator => "an operator ended the publish",
         EndReason::Idle => "nobody plays the stream",
         _ => "the server is shutting down",
     }
@@ -115,6 +137,8 @@ impl Ingest {
                     "publish refused: {refused}"
                 );
                 live.counters().count(Count::PublishRefused);
+                live.counters()
+                    .turned_away(Asked::Publish, refused.reason());
                 return Err(refused);
             }
         };
@@ -134,7 +158,12 @@ impl Ingest {
             protocol, url, page, "publish started"
         );
         live.counters().count(Count::Publish);
+        let presence =
+            live.clients()
+                .enter(wanted.client.clone(), key.clone(), Purpose::Publish, false);
         Ok(Self {
+            presence,
+            bytes: 0,
             live: live.clone(),
             publisher: Some(publisher),
             grant,
@@ -164,6 +193,9 @@ impl Ingest {
             key: &key,
             settings: &settings,
         };
+        if live.is_blocked(&key) {
+            return Err(Refused::Blocked);
+        }
         let grant = match live.gate().admit(ask).await {
             Ok(grant) => grant,
             Err(denied) => {
@@ -180,6 +212,10 @@ impl Ingest {
             None => None,
         };
         let publisher = live.hub().publish(key, &settings, Instant::now())?;
+        // It may have been blocked while others were asked.
+        if live.is_blocked(publisher.stream().key()) {
+            return Err(Refused::Blocked);
+        }
         Ok((publisher, grant, lease))
     }
 
@@ -197,7 +233,10 @@ impl Ingest {
         if matches!(kind, FrameKind::Audio | FrameKind::Video) {
             self.last_media = Some(now);
         }
+        let bytes = payload.len() as u64;
         publisher.push(kind, timestamp, payload, now)?;
+        self.bytes += bytes;
+        self.presence.card().note_published(self.bytes);
         if !self.announced && publisher.stream().is_ready() {
             self.announced = true;
             info!("stream ready: {}", publisher.stream().summary());
@@ -210,6 +249,9 @@ impl Ingest {
         let Some(publisher) = &self.publisher else {
             return Ok(());
         };
+        if self.presence.card().is_kicked() {
+            return Err(Ended::Claim(EndReason::Operator));
+        }
         if let Some(reason) = publisher.ended() {
             return Err(Ended::Claim(reason));
         }
@@ -250,6 +292,9 @@ impl Drop for Ingest {
             dropped,
         } = publisher.finish();
         self.live.counters().publish_ended(bytes);
+        if self.presence.card().is_kicked() {
+            self.live.counters().count(Count::Kick);
+        }
         let _in = self.span.enter();
         info!(
             duration_ms = millis(self.since.elapsed()),

@@ -52,7 +52,9 @@
 #![deny(unsafe_code)]
 
 mod access;
+mod api;
 mod client;
+mod clients;
 pub mod cluster;
 pub mod config;
 pub mod demo;
@@ -72,6 +74,7 @@ pub mod tls;
 mod vhost;
 
 pub use access::sign;
+pub use api::{Api, ApiProxy};
 pub use play::{Handled, HttpConnections, Live, LiveProxy, ReloadError};
-pub use record::{EndOfRecording, Recorded};
+pub use record::{EndOfRecording, Recorded, Recording};
 pub use rtmp::listener::RtmpApp;

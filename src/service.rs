@@ -22,6 +22,7 @@ use thiserror::Error;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{error, info};
 
+use crate::api::{Api, ApiProxy};
 use crate::config::{self, Config, UrlScheme};
 use crate::play::{Live, LiveProxy, ReloadError};
 use crate::proxy::{ProxiedConnections, ProxyProtocol};
@@ -69,7 +70,7 @@ pub enum StartError {
 /// A listener that is bound.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listening {
-    /// `rtmp`, `rtmps`, `http` or `https`.
+    /// `rtmp`, `rtmps`, `http`, `https` or `api`.
     pub protocol: &'static str,
     /// The address; with the real port where the configuration says 0.
     pub address: SocketAddr,
@@ -171,6 +172,21 @@ pub fn assemble(config: &Config, opt: Opt) -> Result<Assembled, StartError> {
     server.add_service(WithSockets::new(http, http_sockets));
     if live.announces(&ports(&binder.listening)) {
         server.add_service(background_service("cluster", Beats(live.clone())));
+    }
+
+    if !live_config.api.listen.is_empty() {
+        let api = ApiProxy::new(Api::new(live.clone()));
+        let mut proxy = http_proxy(&server.configuration, api);
+        proxy.server_options = Some(http_options(&live_config.http));
+        let mut service = Service::new("api".to_owned(), live.connections_for(proxy));
+        // A request is a look at a few tables.
+        service.threads = Some(1);
+        let mut sockets = Sockets::default();
+        for address in &live_config.api.listen {
+            let key = binder.bind("api", *address, &mut sockets)?;
+            service.add_listener(listener(key, *address, live_config, HTTP_READ_BUFFER));
+        }
+        server.add_service(WithSockets::new(service, sockets));
     }
 
     let reloader = Reloader {

@@ -328,7 +328,9 @@ impl Leaf for Hidden {
 
     fn parse(&self, node: &Node, path: &str, cx: &mut Context) -> Option<Secret> {
         match &node.data {
-            Data::Scalar(text) => Some(Secret::new(text.as_str())),
+            Data::Scalar(text) if !text.chars().any(char::is_control) => {
+                Some(Secret::new(text.as_str()))
+            }
             _ => {
                 // What was found is not told: it may be the secret in the wrong form.
                 let found = Node::scalar(&node.at, "***");

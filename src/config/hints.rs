@@ -5,7 +5,6 @@ use super::error::Problem;
 /// Keys that have no effect in this version: of other servers, or to come. They get no spelling hint, since an operator
 /// who writes one knows what it would do, and must not think that it works.
 const NOT_SERVED: &[&str] = &[
-    "api",
     "atc",
     "bandcheck",
     "dash",
@@ -14,7 +13,6 @@ const NOT_SERVED: &[&str] = &[
     "hds",
     "heartbeat",
     "hls",
-    "http_api",
     "http_hooks",
     "ingest",
     "rtc",
@@ -48,6 +46,7 @@ pub(super) const ELSEWHERE: &[(&str, &str)] = &[
     ("hstrs", "live.vhosts.<name>.play.on_missing: wait"),
     ("http_server", "live.http"),
     ("http_static", "live.http.root"),
+    ("http_api", "live.api"),
     ("idle_streams", "live.vhosts.<name>.play.on_missing"),
     ("interleave", "live.vhosts.<name>.play.mix_correct"),
     ("live", "nothing: every app is live"),
@@ -83,8 +82,8 @@ pub(super) const ELSEWHERE: &[(&str, &str)] = &[
 /// Begins the hint that lists the keys of a section.
 pub(super) const KNOWN_HERE: &str = "known here";
 
-/// As many sections as a hint names: `listen` is in four.
-const MAX_PLACES: usize = 4;
+/// As many sections as a hint names: `listen` is in five.
+const MAX_PLACES: usize = 5;
 
 /// The word nearest to what was written, if it is near enough to be meant.
 pub(super) fn nearest<'a>(written: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {

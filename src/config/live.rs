@@ -11,6 +11,7 @@ use std::time::Duration;
 use super::DEFAULT_VHOST;
 use super::access::{Refer, Security, Tokens};
 use super::access_kinds::{Crossdomain, Origins};
+use super::api::Api;
 use super::cidr::{Network, Networks};
 use super::cluster::{BaseUrl, Cluster, NodeKeys, Overflow, Registry};
 use super::kinds::{
@@ -79,6 +80,8 @@ section! {
         /// Which header of trusted proxies tells who asks. Name the one that the proxies write, since they may pass on the other
         /// as a client sent it.
         forwarded_header: ForwardedHeader = ForwardedHeader::Any => one_of(),
+        /// The API, the metrics and the signs of life.
+        api: Api = Api::default() => nested(),
         /// What peers may take at most. What is over a limit is refused, logged and counted.
         limits: Limits = Limits::default() => nested(),
         /// Who has which stream, in a cluster of nodes. `memory` is a node alone; a mapping names the Redis that the nodes share.

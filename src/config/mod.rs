@@ -22,6 +22,7 @@
 
 mod access;
 mod access_kinds;
+mod api;
 mod cidr;
 mod cluster;
 mod environment;
@@ -56,6 +57,7 @@ use self::schema::{Context, Origins};
 
 pub use self::access::{OnExpiry, Refer, Security, Token, TokenKey, TokenScheme, Tokens};
 pub use self::access_kinds::{AccessRule, Action, Crossdomain, Referrer};
+pub use self::api::{Api, ApiAuth, ApiMetrics};
 pub use self::cidr::{Network, NetworkError};
 pub(crate) use self::cluster::is_node_name;
 pub use self::cluster::{BaseUrl, Cluster, NodeKeys, OnElsewhere, RedisUrl, Registry, UrlScheme};
@@ -66,7 +68,7 @@ pub use self::live::{
 };
 pub(crate) use self::mount::decode as decode_name;
 pub use self::mount::{BadPath, Extension, Mount, MountError, MountMatch};
-pub use self::print::{Key, keys, print_config};
+pub use self::print::{Key, Setting, keys, print_config, settings};
 pub use self::proxying::ForwardedHeader;
 pub use self::recording_path::{Moment, Names, RecordingPath, RecordingPathError};
 pub use self::reload::{Changes, needs_restart};
@@ -244,6 +246,7 @@ impl Live {
             self.rtmp.tls.as_ref().map(|tls| &tls.listen),
             Some(&self.http.listen),
             self.https.as_ref().map(|https| &https.listen),
+            Some(&self.api.listen),
         ];
         address.is_ipv6()
             && address.ip().is_unspecified()

@@ -28,6 +28,42 @@ pub fn keys() -> Vec<Key> {
     documented_keys()
 }
 
+/// A key and the value in effect.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Setting {
+    /// Its path: `live.http.listen`.
+    pub path: String,
+    /// Its value as YAML; secrets are `"***"`.
+    pub value: String,
+    /// Whether it is the built-in default.
+    pub is_default: bool,
+}
+
+/// The values in effect, in the order of the reference.
+pub fn settings(live: &Live) -> Vec<Setting> {
+    let values = |live: &Live| {
+        let present = entries(live).into_iter().filter(|e| e.place.present);
+        present
+            .filter_map(|e| Some((e.place.path, e.value?)))
+            .collect::<Vec<_>>()
+    };
+    let mut defaults = Live::default();
+    let default_vhost = defaults.vhosts.get(DEFAULT_VHOST).cloned();
+    for name in live.vhosts.keys() {
+        let vhost = default_vhost.clone().unwrap_or_default();
+        defaults.vhosts.entry(name.clone()).or_insert(vhost);
+    }
+    let defaults = values(&defaults);
+    values(live)
+        .into_iter()
+        .map(|entry| Setting {
+            is_default: defaults.contains(&entry),
+            path: entry.0,
+            value: entry.1,
+        })
+        .collect()
+}
+
 /// The effective configuration as YAML, which reads back to an equal [`Config`].
 pub fn print_config(config: &Config) -> String {
     let mut out = String::new();

@@ -39,6 +39,7 @@ fixed! {
     http.h2c,
     registry,
     node,
+    api.listen,
     log,
 }
 

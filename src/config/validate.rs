@@ -46,6 +46,7 @@ pub(super) fn check(live: &Live, origins: &Origins) -> Vec<ConfigError> {
         errors: Vec::new(),
     };
     certificates(live, &mut report);
+    api(live, &mut report);
     listeners(live, &mut report);
     proxy_protocol(live, &mut report);
     registry(live, &mut report);
@@ -111,6 +112,22 @@ fn token(path: &str, token: &Token, report: &mut Report<'_>) {
                 format!("another key is called {id} already"),
             );
         }
+    }
+}
+
+/// The API ends publishers and shows who plays what: not to everybody.
+fn api(live: &Live, report: &mut Report<'_>) {
+    let auth = live.api.auth.as_ref();
+    match auth {
+        None if live.api.is_public() => report.conflict(
+            "live.api.listen",
+            "an address that other machines can reach needs live.api.auth, with a password or a token"
+                .to_owned(),
+        ),
+        Some(auth) if auth.password.expose().is_empty() && auth.token.expose().is_empty() => {
+            report.missing("live.api.auth", "it takes a password or a token, or both");
+        }
+        _ => {}
     }
 }
 
@@ -199,6 +216,7 @@ fn listeners(live: &Live, report: &mut Report<'_>) {
             "live.https.listen",
             live.https.as_ref().map(|https| &https.listen),
         ),
+        ("live.api.listen", Some(&live.api.listen)),
     ];
     for (key, addresses) in services {
         for address in addresses.into_iter().flatten() {

@@ -182,6 +182,20 @@ impl Log {
         self.ring.lock().bytes
     }
 
+    /// What it holds.
+    pub(super) fn report(&self) -> super::LogReport {
+        let ring = self.ring.lock();
+        let clock = |unit: Option<&Arc<Unit>>| unit.map_or(0, |unit| unit.clock_ms);
+        let window = clock(ring.units.back()).saturating_sub(clock(ring.units.front()));
+        super::LogReport {
+            key: self.key,
+            readers: self.players(),
+            units: ring.units.len(),
+            bytes: ring.bytes,
+            window: Duration::from_millis(window),
+        }
+    }
+
     /// Players that hold a position in it.
     pub fn players(&self) -> usize {
         self.players.load(Ordering::Relaxed)
@@ -413,6 +427,7 @@ mod tests {
             dts_ms,
             clock_ms: 0,
             headers_version: 0,
+            arrived: Instant::now(),
             prelude: start.then(|| {
                 Arc::new(Prelude {
                     full: Framed::copy_from(b"full"),

@@ -39,7 +39,10 @@ use crate::observe::Counters as ServerCounters;
 pub use key::{MAX_NAME_BYTES, NameError, StreamKey};
 pub use log::{Format, Log, LogKey, Place, Read, Watch, Window};
 pub use publisher::Publisher;
-pub use stream::{AvFlags, Counters, PushError, Seat, SeatError, Stream};
+pub use stream::{
+    AvFlags, Counters, GopReport, LogReport, PushError, Report, Seat, SeatError, Sent, Stream,
+    TrackReport,
+};
 pub(crate) use unit::message_header;
 pub use unit::{FrameBuilder, Framed, MAX_STEP_MS, Prelude, Unit};
 
@@ -58,6 +61,8 @@ pub enum EndReason {
     PublisherLeft,
     /// Another publisher took the stream (`on_busy: kick`).
     Kicked,
+    /// An operator ended it.
+    Operator,
     /// A publisher without players (`kickoff_for_idle`).
     Idle,
     /// The server shuts down.
@@ -69,7 +74,7 @@ impl EndReason {
     pub fn name(self) -> &'static str {
         match self {
             Self::PublisherLeft => "publisher_left",
-            Self::Kicked => "kicked",
+            Self::Kicked | Self::Operator => "kicked",
             Self::Idle => "idle",
             Self::Shutdown => "shutdown",
         }
@@ -139,6 +144,8 @@ struct Registry {
     limits: HubLimits,
     streams: HashMap<StreamKey, Entry>,
     shutdown: bool,
+    /// What was sent to streams that are gone.
+    ended: Counters,
 }
 
 struct Entry {
@@ -162,6 +169,7 @@ impl Hub {
                     limits,
                     streams: HashMap::new(),
                     shutdown: false,
+                    ended: Counters::default(),
                 }),
                 waiters: Waiters::default(),
                 next_publisher: AtomicU64::new(1),
@@ -290,38 +298,70 @@ impl Hub {
     /// Lets time pass: expires `republish_wait`, `guess_wait`, `kickoff_for_idle` and logs without players.
     pub fn tick(&self, now: Instant) {
         let mut registry = self.inner.registry.lock();
-        registry
-            .streams
-            .retain(|key, entry| match entry.stream.tick(now) {
-                Tick::Nothing => true,
-                Tick::BecameReady => {
-                    self.inner.waiters.notify(key);
-                    true
+        let Registry { streams, ended, .. } = &mut *registry;
+        streams.retain(|key, entry| match entry.stream.tick(now) {
+            Tick::Nothing => true,
+            Tick::BecameReady => {
+                self.inner.waiters.notify(key);
+                true
+            }
+            Tick::Idle => {
+                if let Some(control) = &entry.control {
+                    control.end(EndReason::Idle);
                 }
-                Tick::Idle => {
-                    if let Some(control) = &entry.control {
-                        control.end(EndReason::Idle);
-                    }
-                    true
-                }
-                Tick::Expired => {
-                    entry.stream.end(EndReason::PublisherLeft);
-                    false
-                }
-            });
+                true
+            }
+            Tick::Expired => {
+                entry.stream.end(EndReason::PublisherLeft);
+                ended.add(entry.stream.all());
+                false
+            }
+        });
     }
 
     /// Ends every stream and refuses new ones. Players finish their responses; publishers find their claim ended.
     pub fn shutdown(&self) {
         let mut registry = self.inner.registry.lock();
         registry.shutdown = true;
-        for (_, entry) in registry.streams.drain() {
+        let Registry { streams, ended, .. } = &mut *registry;
+        for (_, entry) in streams.drain() {
+            ended.add(entry.stream.all());
             if let Some(control) = entry.control {
                 control.end(EndReason::Shutdown);
             }
             entry.stream.end(EndReason::Shutdown);
         }
         self.inner.waiters.notify_all();
+    }
+
+    /// Ends one stream: its players finish their responses, its publisher finds its claim ended. False when there is none.
+    pub(crate) fn end(&self, key: &StreamKey, reason: EndReason) -> bool {
+        let mut registry = self.inner.registry.lock();
+        let Some(entry) = registry.streams.remove(key) else {
+            return false;
+        };
+        if let Some(control) = entry.control {
+            control.end(reason);
+        }
+        entry.stream.end(reason);
+        registry.ended.add(entry.stream.all());
+        true
+    }
+
+    /// What publishers sent to all streams, those that are gone counted. Never less than it was.
+    pub fn frames(&self) -> Counters {
+        let registry = self.inner.registry.lock();
+        let mut all = registry.ended;
+        for entry in registry.streams.values() {
+            all.add(entry.stream.all());
+        }
+        all
+    }
+
+    /// The stream, ready for players or not.
+    pub(crate) fn stream(&self, key: &StreamKey) -> Option<Arc<Stream>> {
+        let registry = self.inner.registry.lock();
+        registry.streams.get(key).map(|e| Arc::clone(&e.stream))
     }
 
     /// Whether [`Hub::shutdown`] was called.
@@ -365,7 +405,9 @@ impl Hub {
             entry.control = None;
             if entry.stream.settings().publish.republish_wait.is_zero() {
                 entry.stream.end(EndReason::PublisherLeft);
+                let all = entry.stream.all();
                 registry.streams.remove(key);
+                registry.ended.add(all);
             }
         }
         counters.unwrap_or_default()

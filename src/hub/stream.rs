@@ -1,7 +1,9 @@
 //! One stream: a publisher's frames in, logs out.
 
+mod report;
 mod seat;
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -17,6 +19,7 @@ use super::feed::Feed;
 use super::gop::{AudioCache, GopCache};
 use super::{EndReason, HubLimits, StreamKey};
 
+pub use report::{GopReport, LogReport, Report, Sent, TrackReport};
 pub use seat::{AvFlags, Seat, SeatError};
 
 /// A log that nobody reads is kept this long, so that a player that reconnects finds it warm.
@@ -40,6 +43,10 @@ pub struct Stream {
     /// frame, by players when they join, by the hub's tick. Never held over an await; the rings' own locks nest inside it.
     ingest: Mutex<Ingest>,
     players: AtomicUsize,
+    /// Guards the times of the newest plays to their first byte, in milliseconds. Held to add or copy.
+    first_bytes: Mutex<VecDeque<u32>>,
+    /// Guards what players that left were given. Held to add or copy.
+    sent: Mutex<Sent>,
 }
 
 struct Ingest {
@@ -65,6 +72,9 @@ struct Ingest {
     audio: AudioCache,
     logs: Vec<Feed>,
     counters: Counters,
+    /// Those of all publishers.
+    all: Counters,
+    meter: report::Meter,
     /// What a publisher had sent from whom the stream was taken, until it asks.
     replaced: Option<(u64, Counters)>,
     idle_since: Option<Instant>,
@@ -81,6 +91,15 @@ pub struct Counters {
     pub bytes: u64,
     /// Video frames dropped before the first keyframe.
     pub dropped: u64,
+}
+
+impl Counters {
+    pub(super) fn add(&mut self, more: Self) {
+        self.video_frames += more.video_frames;
+        self.audio_frames += more.audio_frames;
+        self.bytes += more.bytes;
+        self.dropped += more.dropped;
+    }
 }
 
 /// Why a frame was not taken.
@@ -131,10 +150,14 @@ impl Stream {
                 audio: AudioCache::default(),
                 logs: Vec::new(),
                 counters: Counters::default(),
+                all: Counters::default(),
+                meter: report::Meter::default(),
                 replaced: None,
                 idle_since: None,
             }),
             players: AtomicUsize::new(0),
+            first_bytes: Mutex::default(),
+            sent: Mutex::default(),
         }
     }
 
@@ -207,6 +230,7 @@ impl Stream {
         ingest.ready = false;
         ingest.idle_since = None;
         ingest.counters = Counters::default();
+        ingest.meter.restart();
         if ingest.had_publisher {
             ingest.timeline.restart();
             ingest.previous = Some(std::mem::take(&mut ingest.tracks));
@@ -263,6 +287,7 @@ impl Stream {
             return Ok(false);
         }
         ingest.counters.bytes += payload.len() as u64;
+        ingest.all.bytes += payload.len() as u64;
         let mut frame = Frame::parse(kind, 0, payload)?;
         ingest.timeline.stamp_frame(&mut frame, timestamp, now);
         match ingest.mix.as_mut() {
@@ -302,11 +327,18 @@ impl Stream {
                 ingest.awaiting_keyframe = false;
             } else if ingest.awaiting_keyframe {
                 ingest.counters.dropped += 1;
+                ingest.all.dropped += 1;
                 return;
             }
-            ingest.counters.video_frames += u64::from(frame.is_coded());
+            let coded = frame.is_coded();
+            ingest.counters.video_frames += u64::from(coded);
+            ingest.all.video_frames += u64::from(coded);
+            ingest.meter.count(&frame, coded, starts_gop);
         } else if frame.kind == FrameKind::Audio {
-            ingest.counters.audio_frames += u64::from(frame.is_coded());
+            let coded = frame.is_coded();
+            ingest.counters.audio_frames += u64::from(coded);
+            ingest.all.audio_frames += u64::from(coded);
+            ingest.meter.count(&frame, coded, false);
         }
         let mut changed = ingest.tracks.update(&frame);
         if let Some(previous) = ingest.previous.as_mut() {
@@ -409,6 +441,7 @@ impl Stream {
             let gone = now.saturating_duration_since(ingest.since) >= publish.republish_wait;
             return if gone { Tick::Expired } else { Tick::Nothing };
         }
+        ingest.meter.tick(ingest.counters.bytes, now);
         if self.players() > 0 {
             ingest.idle_since = None;
         } else {

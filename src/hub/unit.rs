@@ -1,6 +1,7 @@
 //! The smallest thing written to a player: muxed bytes, framed once for every kind of body.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 
@@ -173,6 +174,8 @@ pub struct Unit {
     pub headers_version: u64,
     /// Set where a player may start: a unit whose first video frame is a keyframe, or any unit of a log without video.
     pub prelude: Option<Arc<Prelude>>,
+    /// When its first frame came: what the server adds to the way of a frame is counted from here.
+    pub arrived: Instant,
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Cuts a stream's frames into the units of one log.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use crate::media::{Frame, FrameKind, Tracks};
 use crate::mux::Muxer;
@@ -35,6 +36,8 @@ struct Pending {
     first_dts_ms: u64,
     has_video: bool,
     prelude: Option<Arc<Prelude>>,
+    /// When its first frame came. Of the machine's own clock, since it is measured and decides nothing.
+    arrived: Instant,
 }
 
 impl LogWriter {
@@ -72,6 +75,7 @@ impl LogWriter {
             first_dts_ms: frame.dts_ms,
             has_video: false,
             prelude: None,
+            arrived: Instant::now(),
         });
         let before = pending.builder.body_len();
         self.mux.write(frame, pending.builder.body());
@@ -122,6 +126,7 @@ impl LogWriter {
             clock_ms: 0,
             headers_version,
             prelude: pending.prelude,
+            arrived: pending.arrived,
         });
     }
 

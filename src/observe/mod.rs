@@ -1,8 +1,18 @@
 //! What happened, counted. Who wants to show it reads [`Counters::snapshot`].
 
 mod denials;
+mod histogram;
+mod process;
+mod text;
+mod turned_away;
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+pub(crate) use histogram::{Distribution, Histogram};
+pub(crate) use process::Process;
+pub(crate) use text::{Kind, Text};
+pub(crate) use turned_away::{Asked, Reason};
 
 pub use denials::{Denial, Denials};
 
@@ -18,6 +28,9 @@ pub struct Counters {
     protocol_errors: AtomicU64,
     skips: AtomicU64,
     stalls: AtomicU64,
+    kicks: AtomicU64,
+    tls_http: AtomicU64,
+    tls_rtmp: AtomicU64,
     bytes_in: AtomicU64,
     bytes_out: AtomicU64,
     recordings: AtomicU64,
@@ -38,6 +51,8 @@ pub struct Counters {
     transcodes: AtomicU64,
     transcode_errors: AtomicU64,
     transcode_lost: AtomicU64,
+    first_byte: Histogram,
+    turned_away: turned_away::TurnedAway,
 }
 
 /// The counts at one moment.
@@ -62,6 +77,12 @@ pub struct Snapshot {
     pub skips: u64,
     /// Players that were ended because their socket took nothing.
     pub stalls: u64,
+    /// Publishers and players that an operator ended.
+    pub kicks: u64,
+    /// TLS handshakes that were completed by the HTTP service.
+    pub tls_http: u64,
+    /// And by the RTMP service.
+    pub tls_rtmp: u64,
     /// Bytes of media from publishers that ended.
     pub bytes_in: u64,
     /// Bytes to players that ended.
@@ -113,6 +134,9 @@ pub(crate) enum Count {
     ConnectionRefused,
     ProtocolError,
     Stall,
+    Kick,
+    TlsHttp,
+    TlsRtmp,
     RecordingError,
     File,
     FileRange,
@@ -142,6 +166,9 @@ impl Counters {
             Count::ConnectionRefused => &self.connections_refused,
             Count::ProtocolError => &self.protocol_errors,
             Count::Stall => &self.stalls,
+            Count::Kick => &self.kicks,
+            Count::TlsHttp => &self.tls_http,
+            Count::TlsRtmp => &self.tls_rtmp,
             Count::RecordingError => &self.recording_errors,
             Count::File => &self.files,
             Count::FileRange => &self.file_ranges,
@@ -176,6 +203,25 @@ impl Counters {
         self.skips.fetch_add(skips, Ordering::Relaxed);
     }
 
+    /// Somebody was turned away.
+    pub(crate) fn turned_away(&self, asked: Asked, why: Reason) {
+        self.turned_away.count(asked, why);
+    }
+
+    /// Action, reason and count of those who were turned away.
+    pub(crate) fn all_turned_away(&self) -> Vec<(&'static str, &'static str, u64)> {
+        self.turned_away.read()
+    }
+
+    /// A player got its first byte so long after it asked.
+    pub(crate) fn first_byte(&self, after: Duration) {
+        self.first_byte.record(after);
+    }
+
+    pub(crate) fn first_bytes(&self) -> Distribution {
+        self.first_byte.read()
+    }
+
     pub(crate) fn publish_ended(&self, bytes: u64) {
         self.bytes_in.fetch_add(bytes, Ordering::Relaxed);
     }
@@ -206,6 +252,9 @@ impl Counters {
             protocol_errors: get(&self.protocol_errors),
             skips: get(&self.skips),
             stalls: get(&self.stalls),
+            kicks: get(&self.kicks),
+            tls_http: get(&self.tls_http),
+            tls_rtmp: get(&self.tls_rtmp),
             bytes_in: get(&self.bytes_in),
             bytes_out: get(&self.bytes_out),
             recordings: get(&self.recordings),

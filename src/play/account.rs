@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 use tracing::info;
 
-use crate::hub::{EndReason, StreamKey};
+use crate::clients::{Card, Presence};
+use crate::hub::{EndReason, Format};
 use crate::observe::{Count, Counters};
 
 /// Why a play ended. The names are those of the access log.
@@ -19,6 +20,8 @@ pub enum PlayEnd {
     Stalled,
     /// The URL that let it in expired (`tokens.play.on_expiry`).
     Expired,
+    /// An operator ended it.
+    Kicked,
     /// The stream ended.
     Stream(EndReason),
     /// The runtime was torn down under it.
@@ -32,6 +35,7 @@ impl PlayEnd {
             Self::ClientLeft => "client_left",
             Self::Stalled => "stalled",
             Self::Expired => "expired",
+            Self::Kicked => "kicked",
             Self::Stream(reason) => reason.name(),
             Self::Shutdown => "shutdown",
         }
@@ -40,14 +44,11 @@ impl PlayEnd {
 
 /// Counts for one player. Writes the play's line when it is dropped, so no way to end can miss it.
 pub(super) struct Account {
-    pub(super) counters: Arc<Counters>,
-    pub(super) client: u64,
-    pub(super) peer: Option<SocketAddr>,
-    pub(super) key: StreamKey,
-    pub(super) format: &'static str,
-    pub(super) protocol: &'static str,
-    pub(super) asked: Instant,
-    pub(super) first_byte: Option<Duration>,
+    counters: Arc<Counters>,
+    presence: Presence,
+    format: &'static str,
+    asked: Instant,
+    first_byte: Option<Duration>,
     pub(super) bytes: u64,
     pub(super) units: u64,
     pub(super) skips: u64,
@@ -55,29 +56,69 @@ pub(super) struct Account {
 }
 
 impl Account {
-    pub(super) fn wrote(&mut self, bytes: usize) {
-        self.bytes += bytes as u64;
-        if self.first_byte.is_none() {
-            self.first_byte = Some(self.asked.elapsed());
+    /// For a player in `format` that asked at `asked`.
+    pub(super) fn new(
+        counters: Arc<Counters>,
+        presence: Presence,
+        format: Format,
+        asked: Instant,
+    ) -> Self {
+        Self {
+            counters,
+            presence,
+            format: format.name(),
+            asked,
+            first_byte: None,
+            bytes: 0,
+            units: 0,
+            skips: 0,
+            // What it is when nobody says otherwise: the runtime went away under it.
+            end: PlayEnd::Shutdown,
         }
+    }
+
+    pub(super) fn card(&self) -> &Arc<Card> {
+        self.presence.card()
+    }
+
+    /// Adds what was written; the time since it asked if these were its first bytes.
+    pub(super) fn wrote(&mut self, bytes: usize) -> Option<Duration> {
+        self.bytes += bytes as u64;
+        if self.first_byte.is_some() {
+            return None;
+        }
+        let after = self.asked.elapsed();
+        self.first_byte = Some(after);
+        self.card().note_first_byte(after);
+        self.counters.first_byte(after);
+        Some(after)
+    }
+
+    /// Lets those who ask see what it has been given so far.
+    pub(super) fn note(&self) {
+        self.card().note_play(self.bytes, self.units, self.skips);
     }
 }
 
 impl Drop for Account {
     fn drop(&mut self) {
+        self.note();
         self.counters.play_ended(self.bytes, self.skips);
-        if self.end == PlayEnd::Stalled {
-            self.counters.count(Count::Stall);
+        match self.end {
+            PlayEnd::Stalled => self.counters.count(Count::Stall),
+            PlayEnd::Kicked => self.counters.count(Count::Kick),
+            _ => {}
         }
+        let Card { client, key, .. } = &**self.card();
         info!(
             target: "pingora_live::access",
-            client = self.client,
-            peer = %Peer(self.peer),
-            vhost = self.key.vhost(),
-            app = self.key.app(),
-            stream = self.key.stream(),
+            client = client.id,
+            peer = %Peer(client.peer),
+            vhost = key.vhost(),
+            app = key.app(),
+            stream = key.stream(),
             format = self.format,
-            protocol = self.protocol,
+            protocol = client.protocol,
             duration_ms = millis(self.asked.elapsed()),
             first_byte_ms = self.first_byte.map(millis),
             bytes = self.bytes,

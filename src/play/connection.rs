@@ -22,6 +22,8 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tracing::debug;
 
+use crate::observe::{Count, Counters};
+
 /// For a connection's first request: from its beginning (after TLS) to the end of the header.
 pub const REQUEST_HEADER: Duration = Duration::from_secs(10);
 /// For the next one on the same connection: pingora keeps an idle connection for 60 s, and then the header has its 10 s.
@@ -118,10 +120,11 @@ pub struct HttpConnections<A> {
     h2c: Arc<Delegate<A>>,
     allow_h2c: bool,
     deadlines: Deadlines,
+    counters: Arc<Counters>,
 }
 
 impl<A: HttpServerApp + Send + Sync + 'static> HttpConnections<A> {
-    pub(super) fn new(app: A, deadlines: Deadlines) -> Self {
+    pub(super) fn new(app: A, deadlines: Deadlines, counters: Arc<Counters>) -> Self {
         let app = Arc::new(app);
         let with_h2c = |h2c| {
             let mut options = app.server_options().cloned().unwrap_or_default();
@@ -136,11 +139,15 @@ impl<A: HttpServerApp + Send + Sync + 'static> HttpConnections<A> {
             h2c: with_h2c(true),
             allow_h2c: app.server_options().is_some_and(|o| o.h2c),
             deadlines,
+            counters,
         }
     }
 
     async fn serve(&self, stream: Stream, shutdown: &ShutdownWatch) -> Option<Stream> {
         let plain = stream.get_ssl_digest().is_none();
+        if !plain {
+            self.counters.count(Count::TlsHttp);
+        }
         let (stream, h2c) = if self.allow_h2c && plain {
             detect(stream).await?
         } else {

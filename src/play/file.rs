@@ -23,7 +23,7 @@ use crate::files::condition::{self, Verdict};
 use crate::files::list::Listing;
 use crate::files::seek::Seek;
 use crate::files::{Body, Files, Find, Found, Sought};
-use crate::observe::{Count, Counters};
+use crate::observe::{Asked, Count, Counters};
 use crate::vhost;
 
 use super::account::{Peer, millis};
@@ -171,6 +171,8 @@ impl Live {
             return Ok(false);
         };
         self.counters().denied(denied.denial());
+        self.counters()
+            .turned_away(Asked::File, denied.denial().into());
         info!(
             target: "pingora_live::access",
             client = client.id,

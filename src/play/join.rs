@@ -9,12 +9,13 @@ use tracing::{debug, info};
 
 use crate::access::{Ask, Denied, Grant};
 use crate::client::Client;
+use crate::clients::Purpose;
 use crate::config::{Action, OnMissing, StartTime, Vhost};
 use crate::hub::{Format, Seat, SeatError, Stream, StreamKey};
-use crate::observe::Count;
+use crate::observe::{Asked, Count, Reason};
 
 use super::Live;
-use super::account::{Account, Peer, PlayEnd, millis};
+use super::account::{Account, Peer, millis};
 use super::elsewhere::{Away, How};
 use super::limits::{self, Admission};
 use super::player::{Player, Rebase};
@@ -62,12 +63,35 @@ pub(crate) enum NoPlay {
     /// The server shuts down.
     #[error("the server is shutting down")]
     Shutdown,
+    /// An operator ended it while it waited.
+    #[error("an operator ended the play")]
+    Kicked,
+    /// An operator does not let the stream be played.
+    #[error("the stream is blocked")]
+    Blocked,
     /// A limit of players.
     #[error(transparent)]
     Seat(#[from] SeatError),
     /// Another server has the stream, or room.
     #[error("it is to be played from another server")]
     Away(Box<Away>),
+}
+
+impl NoPlay {
+    /// What is counted; nothing for a player that gave up.
+    fn reason(&self) -> Option<Reason> {
+        Some(match self {
+            // Those of the gate are counted where they are told.
+            Self::Left | Self::Denied(_) => return None,
+            Self::Away(_) => Reason::Elsewhere,
+            Self::Connections(_) => Reason::Connections,
+            Self::Missing | Self::Seat(SeatError::Ended) => Reason::NotFound,
+            Self::Shutdown => Reason::Shutdown,
+            Self::Kicked | Self::Blocked => Reason::Blocked,
+            Self::Seat(SeatError::Unsupported(_)) => Reason::Format,
+            Self::Seat(SeatError::Full { .. }) => Reason::Players,
+        })
+    }
 }
 
 /// A player that lacks nothing but its transport.
@@ -122,6 +146,11 @@ impl Live {
             key, client, asked, ..
         } = wish;
         let peer = Peer(client.peer);
+        if let Err(refused) = &result
+            && let Some(reason) = refused.reason()
+        {
+            self.counters().turned_away(Asked::Play, reason);
+        }
         match &result {
             Ok(_) => self.counters().count(Count::Play),
             Err(NoPlay::Left) => debug!(%peer, stream = %key, "a player left while it waited"),
@@ -154,6 +183,11 @@ impl Live {
             Action::Publish => Count::PublishRefused,
         });
         self.counters().denied(denied.denial());
+        let asked = match action {
+            Action::Play => Asked::Play,
+            Action::Publish => Asked::Publish,
+        };
+        self.counters().turned_away(asked, denied.denial().into());
         info!(
             target: "pingora_live::access",
             client = client.id,
@@ -180,27 +214,27 @@ impl Live {
             Some(admission) => admission,
             None => self.admit(wish.client.peer)?,
         };
+        if self.is_blocked(&wish.key) {
+            return Err(NoPlay::Blocked);
+        }
         let grant = self.gate().admit(wish.ask()).await?;
-        let stream = self.find_or_wait(wish, left).await?;
+        let presence = self.clients().enter(
+            wish.client.clone(),
+            wish.key.clone(),
+            Purpose::Play(wish.format),
+            true,
+        );
+        let card = Arc::clone(presence.card());
+        let stream = tokio::select! {
+            stream = self.find_or_wait(wish, left) => stream?,
+            () = card.kicked() => return Err(NoPlay::Kicked),
+        };
+        presence.begins();
         let seat = stream.open(
             wish.format,
             self.config().limits.players_per_stream as usize,
         )?;
-        let account = Account {
-            counters: self.shared_counters(),
-            client: wish.client.id,
-            peer: wish.client.peer,
-            key: wish.key.clone(),
-            format: wish.format.name(),
-            protocol: wish.client.protocol,
-            asked: wish.asked,
-            first_byte: None,
-            bytes: 0,
-            units: 0,
-            skips: 0,
-            // What it is when nobody says otherwise: the runtime went away under it.
-            end: PlayEnd::Shutdown,
-        };
+        let account = Account::new(self.shared_counters(), presence, wish.format, wish.asked);
         let rebase = match (wish.settings.play.start_time, wish.format) {
             (StartTime::Zero, Format::Flv) => Rebase::ZeroAtStart,
             _ => Rebase::Stream,

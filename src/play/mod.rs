@@ -15,6 +15,7 @@ pub mod fuzzing;
 mod http;
 mod join;
 mod limits;
+mod operate;
 mod page;
 mod player;
 mod post;
@@ -37,19 +38,22 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use pingora::Result;
 use pingora::protocols::Stream;
 use pingora::proxy::Session;
 
 use crate::access::Gate;
+use crate::clients::Clients;
 use crate::cluster::{Cluster, Load, Redis, Registry};
 use crate::config::{self, UrlScheme};
-use crate::hub::{EndReason, Hub};
-use crate::observe::Counters;
-use crate::record::{Recorded, Recorder};
+use crate::hub::{EndReason, Hub, StreamKey};
+use crate::observe::{Counters, Distribution, Text};
+use crate::record::{Recorded, Recorder, Recording};
 
 use connection::Deadlines;
 use limits::Connections;
+use operate::Blocks;
 use settings::{Shared, hub_limits};
 use transport::{Framing, Transport};
 use worker::Workers;
@@ -89,7 +93,15 @@ struct Inner {
     cluster: Option<Cluster>,
     /// Whose turn it is among the servers of `limits.overflow`.
     next_overflow: AtomicUsize,
+    clients: Clients,
+    blocks: Blocks,
+    since: Instant,
+    /// Guards who adds to the metrics; held while they are asked.
+    exposed: Mutex<Vec<Expose>>,
 }
+
+/// Adds metrics of its own.
+type Expose = Box<dyn Fn(&mut Text) + Send + Sync>;
 
 /// What [`Live::handle`] did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -152,6 +164,10 @@ impl Live {
                 rtmp_workers: OnceLock::new(),
                 ticker: OnceLock::new(),
                 recorder,
+                clients: Clients::default(),
+                blocks: Blocks::default(),
+                since: Instant::now(),
+                exposed: Mutex::default(),
                 settings: Shared::new(config),
             }),
         }
@@ -177,6 +193,23 @@ impl Live {
         self.inner.recorder.active()
     }
 
+    /// The recordings at work.
+    pub fn recording_list(&self) -> Vec<Recording> {
+        self.inner.recorder.list()
+    }
+
+    /// Records a stream until it ends or [`Live::stop_recording`], where and how the `dvr` of its vhost says, though it may not be
+    /// `enabled`. False when there is no such stream, or it is recorded already.
+    pub fn start_recording(&self, key: &StreamKey) -> bool {
+        let stream = self.hub().stream(key);
+        stream.is_some_and(|stream| self.inner.recorder.start(&stream))
+    }
+
+    /// Stops recording a stream. Its file is finished soon. False when it is not recorded.
+    pub fn stop_recording(&self, key: &StreamKey) -> bool {
+        self.inner.recorder.stop(key)
+    }
+
     /// Sets what is told of each recording that is finished, on the thread that wrote it. Only the first call has an effect.
     pub fn on_recorded(&self, told: impl Fn(&Recorded) + Send + Sync + 'static) {
         self.inner.recorder.on_closed(told);
@@ -194,7 +227,7 @@ impl Live {
     where
         A: pingora::apps::HttpServerApp + Send + Sync + 'static,
     {
-        HttpConnections::new(app, self.inner.deadlines.clone())
+        HttpConnections::new(app, self.inner.deadlines.clone(), self.shared_counters())
     }
 
     /// To be called in `logging`, where there is one: the connection's clock runs again, for the next request's header. Without it,
@@ -212,6 +245,41 @@ impl Live {
 
     pub(crate) fn gate(&self) -> &Gate {
         &self.inner.gate
+    }
+
+    /// Who is here.
+    pub(crate) fn clients(&self) -> &Clients {
+        &self.inner.clients
+    }
+
+    /// Players that are behind, in the slow lanes.
+    pub(crate) fn behind(&self) -> usize {
+        self.workers().map(Workers::behind).sum()
+    }
+
+    /// From the arrival of frames to their last write to a player that keeps up.
+    pub(crate) fn added_latency(&self) -> Vec<Distribution> {
+        self.workers().flat_map(Workers::added).collect()
+    }
+
+    fn workers(&self) -> impl Iterator<Item = &Workers> {
+        let inner = &self.inner;
+        [&inner.http_workers, &inner.rtmp_workers]
+            .into_iter()
+            .filter_map(OnceLock::get)
+    }
+
+    /// Sets one more who adds to the metrics when somebody asks for them. It must be quick.
+    #[allow(dead_code, reason = "for rooms with figures of their own")]
+    pub(crate) fn on_scrape(&self, show: impl Fn(&mut Text) + Send + Sync + 'static) {
+        self.inner.exposed.lock().push(Box::new(show));
+    }
+
+    /// The metrics of those rooms.
+    pub(crate) fn show_metrics(&self, text: &mut Text) {
+        for show in self.inner.exposed.lock().iter() {
+            show(text);
+        }
     }
 
     pub(crate) fn next_client(&self) -> u64 {
@@ -236,6 +304,7 @@ impl Live {
         self.inner.ticker.get_or_init(|| {
             self.mend_recordings();
             worker::spawn_ticker(self.hub().clone());
+            worker::spawn_sampler(self.inner.clients.clone());
             // Where the server did not start it, an embedding proxy's first connection does.
             if let Some(cluster) = self.cluster().cloned() {
                 tokio::spawn(async move { cluster.run().await });
@@ -245,6 +314,12 @@ impl Live {
 
     pub(crate) fn cluster(&self) -> Option<&Cluster> {
         self.inner.cluster.as_ref()
+    }
+
+    /// As in [`Live::handle`], for the API's listener.
+    pub(crate) fn api_header_came(&self, session: &Session) {
+        self.ensure_ticker();
+        self.header_came(session);
     }
 
     fn header_came(&self, session: &Session) {

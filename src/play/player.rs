@@ -9,6 +9,7 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use crate::access::Grant;
+use crate::clients::Card;
 use crate::hub::{EndReason, FrameBuilder, Framed, Log, Place, Read, Seat, Unit};
 use crate::mux::flv;
 
@@ -137,6 +138,16 @@ impl Player {
         self.account.bytes
     }
 
+    /// Who it is.
+    pub(super) fn card(&self) -> &Arc<Card> {
+        self.account.card()
+    }
+
+    /// Lets those who ask see what it has been given so far.
+    pub(super) fn note(&self) {
+        self.account.note();
+    }
+
     /// Writes units that follow its position, as a fan-out worker has them at hand. A player that waits for a start takes the first
     /// unit that is one.
     pub(super) fn poll_units(&mut self, cx: &mut Context<'_>, units: &[Arc<Unit>]) -> Turn {
@@ -258,7 +269,9 @@ impl Player {
     fn poll_drain(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while !self.out.is_empty() {
             let written = ready!(self.transport.poll_write(cx, &mut self.out))?;
-            self.account.wrote(written);
+            if let Some(after) = self.account.wrote(written) {
+                self.seat.stream().note_first_byte(after);
+            }
         }
         self.transport.poll_flush(cx)
     }
@@ -330,5 +343,12 @@ impl Player {
     pub(super) fn abort(&mut self, end: PlayEnd) {
         self.account.end = end;
         self.transport.abort();
+    }
+}
+
+impl Drop for Player {
+    fn drop(&mut self) {
+        let account = &self.account;
+        self.seat.stream().note_sent(account.bytes, account.skips);
     }
 }

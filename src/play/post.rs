@@ -12,11 +12,11 @@ use tokio::time::MissedTickBehavior;
 use tracing::{Instrument, field, info, info_span, warn};
 
 use crate::client::Client;
-use crate::hub::{PublishError, PushError};
+use crate::hub::{EndReason, PublishError, PushError};
 use crate::ingest::{Ended, Ingest, Refused, Wanted};
 use crate::media::flv::{FlvError, FlvReader, TAG_AUDIO, TAG_SCRIPT, TAG_VIDEO};
 use crate::media::{FrameKind, TagError, metadata};
-use crate::observe::Count;
+use crate::observe::{Asked, Count, Reason};
 
 use super::account::Peer;
 use super::route::Target;
@@ -45,6 +45,7 @@ enum End {
 impl End {
     fn status(&self) -> StatusCode {
         match self {
+            Self::Ended(Ended::Claim(EndReason::Operator)) => StatusCode::FORBIDDEN,
             Self::Ended(Ended::Claim(_)) => StatusCode::CONFLICT,
             Self::Ended(Ended::Expired) => StatusCode::FORBIDDEN,
             Self::Ended(_) => StatusCode::REQUEST_TIMEOUT,
@@ -93,6 +94,8 @@ impl Live {
             Err(refusal) => {
                 info!("publish refused: {refusal}");
                 self.counters().count(Count::PublishRefused);
+                self.counters()
+                    .turned_away(Asked::Publish, Reason::Connections);
                 let line = refusal.to_string();
                 let status = StatusCode::SERVICE_UNAVAILABLE;
                 answer::text(session, status, crossdomain, &line).await?;
@@ -116,7 +119,7 @@ impl Live {
             Err(refused) => {
                 let status = match refused {
                     Refused::Name(_) => StatusCode::BAD_REQUEST,
-                    Refused::Disabled(_) => StatusCode::FORBIDDEN,
+                    Refused::Disabled(_) | Refused::Blocked => StatusCode::FORBIDDEN,
                     Refused::Denied(ref denied) => answer::status_of(denied),
                     Refused::Elsewhere(_) | Refused::Claim(PublishError::Busy { .. }) => {
                         StatusCode::CONFLICT

@@ -360,6 +360,7 @@ impl Live {
                 StatusCode::NOT_FOUND
             }
             NoPlay::Denied(denied) => http::status_of(denied),
+            NoPlay::Blocked | NoPlay::Kicked => StatusCode::FORBIDDEN,
             NoPlay::Seat(SeatError::Unsupported(_)) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             NoPlay::Connections(_) | NoPlay::Shutdown | NoPlay::Seat(_) => {
                 StatusCode::SERVICE_UNAVAILABLE

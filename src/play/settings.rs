@@ -98,10 +98,8 @@ impl Live {
             limits.connections_per_ip as usize,
         );
         self.inner.hub.set_limits(hub_limits(&config));
-        for workers in [&self.inner.http_workers, &self.inner.rtmp_workers] {
-            if let Some(workers) = workers.get() {
-                workers.set_stall(limits.player_stall);
-            }
+        for workers in self.workers() {
+            workers.set_stall(limits.player_stall);
         }
         self.inner.recorder.reconfigure(&config);
         let settings = Settings::new(config);

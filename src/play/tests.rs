@@ -7,13 +7,15 @@ use bytes::Bytes;
 use tokio::io::{AsyncReadExt, DuplexStream, duplex};
 use tokio::time::timeout;
 
-use super::account::{Account, PlayEnd};
+use super::account::Account;
 use super::limits::Connections;
 use super::player::{Player, Rebase};
 use super::transport::{Framing, Transport};
 use super::wire::Connection;
 use super::worker::Workers;
 use crate::access::Grant;
+use crate::client::Client;
+use crate::clients::{Clients, Purpose};
 use crate::config::Vhost;
 use crate::hub::{Format, Hub, HubLimits, Publisher, StreamKey};
 use crate::media::FrameKind;
@@ -81,20 +83,20 @@ impl Rig {
     fn join(&self, pipe: usize, rebase: Rebase) -> DuplexStream {
         let (ours, theirs) = duplex(pipe);
         let seat = self.publisher.stream().open(Format::Flv, 0).unwrap();
-        let account = Account {
-            counters: Arc::clone(&self.counters),
-            client: 1,
+        let key = self.publisher.stream().key().clone();
+        let client = Client {
+            id: 1,
             peer: None,
-            key: self.publisher.stream().key().clone(),
-            format: "flv",
             protocol: "http1",
-            asked: Instant::now(),
-            first_byte: None,
-            bytes: 0,
-            units: 0,
-            skips: 0,
-            end: PlayEnd::Shutdown,
+            query: String::new(),
+            page: None,
+            url: String::new(),
+            secure: false,
         };
+        let purpose = Purpose::Play(Format::Flv);
+        let presence = Clients::default().enter(client, key, purpose, false);
+        let counters = Arc::clone(&self.counters);
+        let account = Account::new(counters, presence, Format::Flv, Instant::now());
         let transport = Transport::Socket {
             io: Connection::Layered(Box::new(ours)),
             framing: Framing::Bare,

@@ -18,6 +18,7 @@ use tokio::time::timeout;
 use tracing::debug;
 
 use crate::hub::{EndReason, Log, Read, Unit, Watch};
+use crate::observe::{Distribution, Histogram};
 
 use super::account::{PlayEnd, millis};
 use super::player::{Player, Turn};
@@ -46,6 +47,10 @@ struct Shared {
     bell: Notify,
     /// Players that it or its slow lanes have.
     load: AtomicUsize,
+    /// Players that its slow lanes have.
+    behind: AtomicUsize,
+    /// From the arrival of a frame to its last write to a player at the edge. Touched once for each unit, by this worker alone.
+    added: Histogram,
     /// How long a socket may take nothing, in milliseconds.
     stall_ms: AtomicU64,
 }
@@ -54,6 +59,8 @@ struct Shared {
 struct Mail {
     news: HashSet<u64>,
     arrivals: Vec<Seated>,
+    /// Some player is to be ended by an operator.
+    kicks: bool,
 }
 
 impl Watch for Shared {
@@ -75,6 +82,22 @@ impl Drop for Seated {
     }
 }
 
+/// A player in the slow lane.
+struct Behind(Arc<Shared>);
+
+impl Behind {
+    fn enter(worker: &Arc<Shared>) -> Self {
+        worker.behind.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(worker))
+    }
+}
+
+impl Drop for Behind {
+    fn drop(&mut self) {
+        self.0.behind.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 impl Workers {
     /// Spawns `count` workers on the current runtime. `stall`: how long a socket may take nothing.
     pub(super) fn spawn(count: usize, stall: Duration) -> Self {
@@ -84,6 +107,8 @@ impl Workers {
                     mail: Mutex::default(),
                     bell: Notify::new(),
                     load: AtomicUsize::new(0),
+                    behind: AtomicUsize::new(0),
+                    added: Histogram::default(),
                     stall_ms: AtomicU64::new(millis(stall)),
                 });
                 let worker = Worker {
@@ -113,6 +138,25 @@ impl Workers {
         for worker in &self.list {
             worker.stall_ms.store(millis(stall), Ordering::Relaxed);
         }
+    }
+
+    /// Lets the workers look for players that an operator wants gone.
+    pub(super) fn end_kicked(&self) {
+        for worker in &self.list {
+            worker.mail.lock().kicks = true;
+            worker.bell.notify_one();
+        }
+    }
+
+    /// Players that are behind, in the slow lanes.
+    pub(super) fn behind(&self) -> usize {
+        let behind = self.list.iter().map(|w| w.behind.load(Ordering::Relaxed));
+        behind.sum()
+    }
+
+    /// From the arrival of a frame to its last write to a player at the edge.
+    pub(super) fn added(&self) -> impl Iterator<Item = Distribution> {
+        self.list.iter().map(|worker| worker.added.read())
     }
 
     /// Gives a player to the least loaded worker.
@@ -163,6 +207,9 @@ impl Worker {
                 self.place(seated);
                 turn.one().await;
             }
+            if mail.kicks {
+                self.end_kicked(&mut turn).await;
+            }
             for log in mail.news {
                 self.pump(log, &mut turn).await;
             }
@@ -177,6 +224,9 @@ impl Worker {
 
     /// Writes what a player that came lacks, and lets it join the others at the edge.
     fn place(&mut self, mut seated: Seated) {
+        if seated.player.card().is_kicked() {
+            return dismiss(seated, PlayEnd::Kicked);
+        }
         match poll_now(|cx| seated.player.poll_catch_up(cx, &mut self.units)) {
             Turn::Edge => self.join(seated),
             Turn::Blocked => slow_lane(seated),
@@ -244,10 +294,16 @@ impl Worker {
                 match poll_now(|cx| seated.player.poll_units(cx, &self.units)) {
                     Turn::Edge => index += 1,
                     Turn::Blocked => slow_lane(group.players.swap_remove(index)),
-                    Turn::Ended(reason) => finish(group.players.swap_remove(index), reason),
+                    Turn::Ended(reason) => {
+                        finish(group.players.swap_remove(index), reason);
+                    }
                     Turn::Gone(error) => gone(group.players.swap_remove(index), &error),
                 }
                 turn.one().await;
+            }
+            // Of the slowest way: the last player has it now.
+            for unit in &self.units {
+                self.shared.added.record(unit.arrived.elapsed());
             }
         }
         if group.players.is_empty() {
@@ -262,13 +318,29 @@ impl Worker {
         }
     }
 
-    /// Looks for players that left a stream that is quiet.
+    /// Ends the players that an operator wants gone.
+    async fn end_kicked(&mut self, turn: &mut TurnCount) {
+        for group in self.groups.values_mut() {
+            let mut index = 0;
+            while let Some(seated) = group.players.get(index) {
+                if seated.player.card().is_kicked() {
+                    dismiss(group.players.swap_remove(index), PlayEnd::Kicked);
+                    turn.one().await;
+                } else {
+                    index += 1;
+                }
+            }
+        }
+    }
+
+    /// Looks for players that left a stream that is quiet, and notes what each has been given.
     async fn sweep(&mut self, turn: &mut TurnCount) {
         let mut empty = Vec::new();
         let now = Instant::now();
         for (id, group) in &mut self.groups {
             let mut index = 0;
             while let Some(seated) = group.players.get_mut(index) {
+                seated.player.note();
                 if seated.player.expired(now) {
                     dismiss(group.players.swap_remove(index), PlayEnd::Expired);
                     continue;
@@ -318,7 +390,10 @@ fn slow_lane(mut seated: Seated) {
     pingora_runtime::current_handle().spawn(async move {
         let mut units = Vec::new();
         let mut acked = seated.player.acked();
+        let card = Arc::clone(seated.player.card());
+        let _behind = Behind::enter(&seated.worker);
         loop {
+            seated.player.note();
             let stall = Duration::from_millis(seated.worker.stall_ms.load(Ordering::Relaxed));
             let now = Instant::now();
             if seated.player.expired(now) {
@@ -329,9 +404,8 @@ fn slow_lane(mut seated: Seated) {
                 stall.min(until.saturating_duration_since(now))
             });
             let before = seated.player.written();
-            let turn = timeout(
-                patience,
-                poll_fn(|cx| {
+            let turn = timeout(patience, async {
+                let written = poll_fn(|cx| {
                     if let gone @ Turn::Gone(_) = seated.player.poll_look(cx) {
                         return Poll::Ready(gone);
                     }
@@ -343,9 +417,19 @@ fn slow_lane(mut seated: Seated) {
                         Turn::Blocked => Poll::Pending,
                         other => Poll::Ready(other),
                     }
-                }),
-            )
+                });
+                tokio::select! {
+                    biased;
+                    () = card.kicked() => None,
+                    turn = written => Some(turn),
+                }
+            })
             .await;
+            let turn = match turn {
+                Ok(None) => return dismiss(seated, PlayEnd::Kicked),
+                Ok(Some(turn)) => Ok(turn),
+                Err(late) => Err(late),
+            };
             match turn {
                 Ok(Turn::Blocked) => {}
                 Ok(Turn::Edge) => return arrive(seated),
@@ -397,6 +481,18 @@ fn gone(seated: Seated, error: &io::Error) {
 
 fn end(mut seated: Seated, reason: PlayEnd) {
     seated.player.abort(reason);
+}
+
+/// Takes the clients' samples on the current runtime, for as long as it runs.
+pub(super) fn spawn_sampler(clients: crate::clients::Clients) {
+    pingora_runtime::current_handle().spawn(async move {
+        let mut interval = tokio::time::interval(crate::clients::RATE_SAMPLE);
+        interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            interval.tick().await;
+            clients.sample(Instant::now());
+        }
+    });
 }
 
 /// Lets a hub's time pass on the current runtime, for as long as it runs.

@@ -12,6 +12,7 @@
 //! [`Recorder`] is the door.
 
 mod file;
+mod job;
 mod mend;
 mod moment;
 mod recording;
@@ -21,7 +22,8 @@ mod seek;
 mod tests;
 mod writer;
 
-use std::collections::HashSet;
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -29,6 +31,10 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use tracing::{error, info};
+
+pub use job::Recording;
+
+use job::Job;
 
 use crate::config::{self, RecordingPath};
 use crate::hub::{EndReason, Format, Stream, StreamKey};
@@ -52,7 +58,7 @@ struct Inner {
     /// Files that this process writes. Held for a look-up.
     open: Mutex<HashSet<PathBuf>>,
     /// The streams that are recorded, by their address: the seat of a recording keeps its stream alive. Held for a look-up.
-    streams: Mutex<HashSet<usize>>,
+    streams: Mutex<HashMap<usize, Arc<Job>>>,
     /// When an error was last told. Held for a comparison.
     told: Mutex<Option<Instant>>,
     on_closed: OnceLock<OnClosed>,
@@ -82,6 +88,8 @@ pub struct Recorded {
 pub enum EndOfRecording {
     /// The stream ended.
     Stream(EndReason),
+    /// An operator stopped the recording.
+    Stopped,
     /// `duration` is over, and the next file begins.
     Segment,
     /// The file could not be written further.
@@ -95,6 +103,7 @@ impl EndOfRecording {
     pub fn name(self) -> &'static str {
         match self {
             Self::Stream(reason) => reason.name(),
+            Self::Stopped => "stopped",
             Self::Segment => "segment",
             Self::Error => "error",
             Self::Mended => "mended",
@@ -136,23 +145,51 @@ impl Recorder {
 
     /// Records the stream if its vhost says so, unless it is recorded already. To be called when a publisher has its claim.
     pub(crate) fn attach(&self, stream: &Arc<Stream>) {
-        if !stream.settings().dvr.enabled {
-            return;
+        if stream.settings().dvr.enabled {
+            self.start(stream);
         }
+    }
+
+    /// Records the stream, whatever its vhost says of `enabled`. False when it is recorded already, or cannot be.
+    pub(crate) fn start(&self, stream: &Arc<Stream>) -> bool {
         let id = Arc::as_ptr(stream).addr();
-        if !self.inner.streams.lock().insert(id) {
-            return;
-        }
+        let job = Arc::new(Job::new(stream.key().clone()));
+        match self.inner.streams.lock().entry(id) {
+            Entry::Occupied(_) => return false,
+            Entry::Vacant(free) => free.insert(Arc::clone(&job)),
+        };
         let place = Place {
             recorder: self.clone(),
             id,
+            job,
         };
         let Ok(seat) = stream.tap(Format::Flv) else {
-            return;
+            return false;
         };
         if let Err(error) = recording::spawn(place, seat) {
             self.failed("no thread for a recording", stream.key(), &error);
+            return false;
         }
+        true
+    }
+
+    /// Stops recording a stream; its file is finished. It is not recorded again before its next publisher. False when it is not recorded.
+    pub(crate) fn stop(&self, key: &StreamKey) -> bool {
+        let streams = self.inner.streams.lock();
+        let mut stopped = false;
+        for job in streams.values().filter(|job| job.key == *key) {
+            job.stop();
+            stopped = true;
+        }
+        stopped
+    }
+
+    /// The recordings at work.
+    pub(crate) fn list(&self) -> Vec<Recording> {
+        let streams = self.inner.streams.lock();
+        let mut list: Vec<Recording> = streams.values().map(|job| job.show()).collect();
+        list.sort_by(|one, other| one.stream.cmp(&other.stream));
+        list
     }
 
     /// Streams that are recorded now, and files of ended ones that are not closed yet.
@@ -228,6 +265,7 @@ impl Recorder {
 struct Place {
     recorder: Recorder,
     id: usize,
+    job: Arc<Job>,
 }
 
 impl Drop for Place {

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes, BytesMut};
-use parking_lot::{Condvar, Mutex};
 use tracing::{info, warn};
 
 use crate::config::{self, Dvr, DvrPlan};
@@ -17,6 +16,7 @@ use crate::media::flv::{
 use crate::media::{Frame, FrameKind, TimeJitter, Timeline, Tracks, metadata};
 
 use super::file::Unfinished;
+use super::job::Job;
 use super::seek::SeekPoints;
 use super::writer::{FlvWriter, Totals};
 use super::{EndOfRecording, Place, Recorded, path_of};
@@ -38,31 +38,6 @@ const SEGMENT_KEYFRAMES_A_SECOND: u64 = 2;
 /// And besides, since a segment ends at a keyframe after its time.
 const SEGMENT_KEYFRAMES_MORE: usize = 16;
 
-/// Rung by the log. The publisher rings it, so it does no more than set a flag and wake.
-#[derive(Default)]
-struct Bell {
-    /// Guards whether it rang since the last look.
-    rang: Mutex<bool>,
-    wake: Condvar,
-}
-
-impl Watch for Bell {
-    fn wake(&self, _log: u64) {
-        *self.rang.lock() = true;
-        self.wake.notify_one();
-    }
-}
-
-impl Bell {
-    fn wait(&self) {
-        let mut rang = self.rang.lock();
-        while !*rang {
-            self.wake.wait(&mut rang);
-        }
-        *rang = false;
-    }
-}
-
 /// Starts to record what `seat` is at.
 pub(super) fn spawn(place: Place, seat: Seat) -> io::Result<()> {
     // A stream that begins is recorded from its first frame on, and the thread may begin after that.
@@ -73,7 +48,7 @@ pub(super) fn spawn(place: Place, seat: Seat) -> io::Result<()> {
             block_file_size_signal();
             let reader = Reader {
                 units: Vec::new(),
-                bell: Arc::default(),
+                job: Arc::clone(&place.job),
                 recording: Recording::new(
                     &place,
                     seat.stream().key(),
@@ -103,7 +78,7 @@ fn block_file_size_signal() {
 
 /// Reads the log.
 struct Reader<'a> {
-    bell: Arc<Bell>,
+    job: Arc<Job>,
     /// Scratch.
     units: Vec<Arc<Unit>>,
     recording: Recording<'a>,
@@ -111,10 +86,13 @@ struct Reader<'a> {
 
 impl Reader<'_> {
     fn run(mut self, log: &Arc<Log>, from_start: bool) {
-        let watch: Arc<dyn Watch> = Arc::clone(&self.bell) as _;
+        let watch: Arc<dyn Watch> = Arc::clone(&self.job) as _;
         log.watch(&watch);
         let mut next = if from_start { 0 } else { self.join(log) };
         let reason = loop {
+            if self.job.is_stopped() {
+                break EndOfRecording::Stopped;
+            }
             self.units.clear();
             match log.read(next, BATCH_UNITS, BATCH_BYTES, &mut self.units) {
                 Read::Units => {
@@ -125,15 +103,17 @@ impl Reader<'_> {
                     self.recording.write();
                 }
                 Read::Edge => {
-                    self.bell.wait();
-                    std::thread::sleep(GATHER);
+                    self.job.wait();
+                    if !self.job.is_stopped() {
+                        std::thread::sleep(GATHER);
+                    }
                 }
                 Read::Lost => next = self.lost(log, next),
-                Read::Ended(reason) => break reason,
+                Read::Ended(reason) => break EndOfRecording::Stream(reason),
             }
         };
         log.unwatch(&watch);
-        self.recording.close(EndOfRecording::Stream(reason));
+        self.recording.close(reason);
     }
 
     /// A stream that is there already is recorded from the newest place to start on.
@@ -205,11 +185,11 @@ impl<'a> Recording<'a> {
 
     pub(super) fn skipped(&mut self, units: u64) {
         self.wait_for_start();
-        self.place.recorder.failed(
-            "a recording lost frames",
-            self.key,
-            &format_args!("the disk is too slow; {units} units were skipped"),
-        );
+        let why = format!("the disk is too slow; {units} units were skipped");
+        self.place
+            .recorder
+            .failed("a recording lost frames", self.key, &why);
+        self.place.job.failed(why);
     }
 
     /// Takes the next unit of the log. `now`: the time of arrival.
@@ -281,6 +261,7 @@ impl<'a> Recording<'a> {
     fn open(&mut self, frame: &Frame) -> io::Result<()> {
         let file = Unfinished::create(&path_of(&self.dvr.path, self.key))?;
         self.place.recorder.opened(file.path());
+        self.place.job.opened(file.path());
         let timeline = Timeline::new(match self.dvr.time_jitter {
             config::TimeJitter::Full => TimeJitter::Full,
             config::TimeJitter::Zero => TimeJitter::Zero,
@@ -332,8 +313,9 @@ impl<'a> Recording<'a> {
     /// Writes what was gathered.
     pub(super) fn write(&mut self) {
         let Some(open) = &mut self.file else { return };
-        if let Err(error) = open.write() {
-            self.failed("a recording cannot be written", &error);
+        match open.write() {
+            Ok(()) => self.place.job.wrote(open.written.len),
+            Err(error) => self.failed("a recording cannot be written", &error),
         }
     }
 
@@ -348,6 +330,7 @@ impl<'a> Recording<'a> {
     fn failed(&mut self, what: &str, error: &io::Error) {
         self.retry_at = Some(self.now + RETRY);
         self.wait_for_start();
+        self.place.job.failed(format!("{what}: {error}"));
         let Some(mut open) = self.file.take() else {
             return self.place.recorder.failed(what, self.key, error);
         };
@@ -359,6 +342,7 @@ impl<'a> Recording<'a> {
             self.finish(open, EndOfRecording::Error);
         } else {
             self.place.recorder.left(open.file.path());
+            self.place.job.closed(false);
             if let Err(error) = open.file.discard() {
                 warn!(%error, "an empty recording cannot be removed");
             }
@@ -369,6 +353,7 @@ impl<'a> Recording<'a> {
         let path = open.file.path().to_owned();
         let finished = open.file.finish(&open.writer);
         self.place.recorder.left(&path);
+        self.place.job.closed(finished.is_ok());
         match finished {
             Ok(path) => self.place.recorder.closed(&recorded(
                 Some(self.key.clone()),
@@ -378,6 +363,9 @@ impl<'a> Recording<'a> {
             )),
             Err(error) => {
                 let about = format!("{} ({})", self.key, path.display());
+                self.place
+                    .job
+                    .failed(format!("a recording cannot be closed: {error}"));
                 self.place
                     .recorder
                     .failed("a recording cannot be closed", &about, &error);

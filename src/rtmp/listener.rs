@@ -25,7 +25,7 @@ use crate::hub::{Format, StreamKey};
 use crate::ingest::{self, Ended, Ingest, Refused, Wanted};
 use crate::media::{FrameKind, metadata};
 use crate::mux::rtmp::STREAM_ID;
-use crate::observe::Count;
+use crate::observe::{Asked, Count, Reason};
 use crate::play::{Admission, Joined, Live, NoPlay, Peer, SERVER, Said, Talk, TurnedAway, Wish};
 use crate::vhost;
 
@@ -62,6 +62,9 @@ impl ServerApp for RtmpApp {
         shutdown: &ShutdownWatch,
     ) -> Option<Stream> {
         self.live.ensure_ticker();
+        if stream.get_ssl_digest().is_some() {
+            self.live.counters().count(Count::TlsRtmp);
+        }
         let peer = stream
             .get_socket_digest()
             .and_then(|d| d.peer_addr().and_then(|a| a.as_inet()).copied());
@@ -87,6 +90,9 @@ impl ServerApp for RtmpApp {
                 }
                 Err(refusal) => {
                     self.live.counters().count(Count::ConnectionRefused);
+                    self.live
+                        .counters()
+                        .turned_away(Asked::Connect, Reason::Connections);
                     info!("connection refused: {refusal}");
                 }
             }
@@ -533,6 +539,7 @@ impl Connection {
         if let Some(publishing) = &self.publishing {
             let code = match reason {
                 EndReason::Kicked => "NetStream.Publish.BadName",
+                EndReason::Operator => "NetStream.Publish.Denied",
                 EndReason::Idle => "NetStream.Unpublish.Success",
                 _ => "NetConnection.Connect.AppShutdown",
             };
@@ -609,6 +616,12 @@ impl Talk for PlayerTalk {
 
     fn goodbye(&mut self) -> Bytes {
         self.session.end_play(self.stream_id);
+        self.answers()
+    }
+
+    fn dismissal(&mut self) -> Bytes {
+        let reject = Reject::new("NetStream.Play.Failed", "the play is ended by the server");
+        self.session.fail_play(self.stream_id, &reject);
         self.answers()
     }
 }

@@ -106,6 +106,16 @@ const RULES: &[(&str, &[&str], &[&str])] = &[
         &["pingora", "crate::play", "crate::rtmp", "crate::service"],
     ),
     (
+        "api",
+        &[],
+        &[
+            "crate::rtmp",
+            "crate::mux",
+            "crate::service",
+            "crate::ingest",
+        ],
+    ),
+    (
         "observe",
         &[],
         &["tokio", "pingora", "crate::hub", "crate::play"],

@@ -27,6 +27,8 @@ pub fn command() -> Command {
             command.env_remove(name);
         }
     }
+    // Servers of many tests run at a time, and each has an API unless it is told otherwise.
+    command.env("PINGORA_LIVE_API_LISTEN", "127.0.0.1:0");
     command
 }
 

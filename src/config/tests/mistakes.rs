@@ -20,7 +20,7 @@ fn typical_mistakes() {
         // A key at the wrong level.
         (
             "live:\n  http:\n  listen: 8080\n",
-            "live.yaml:3:3: live.listen: unknown key; it belongs under live.rtmp, live.rtmp.tls, live.http or live.https",
+            "live.yaml:3:3: live.listen: unknown key; it belongs under live.rtmp, live.rtmp.tls, live.http, live.https or live.api",
         ),
         (
             "live:\n  queue_length: 3s\n",
@@ -224,6 +224,20 @@ fn typical_mistakes() {
             "live.yaml:1:69: live.vhosts.a.com.dvr.path: has to tell the files of plan: segment apart: it needs [timestamp] or \
              [05]",
         ),
+        // The API is not for everybody.
+        (
+            "live: { api: { listen: \"0.0.0.0:1985\" } }\n",
+            "live.yaml:1:24: live.api.listen: an address that other machines can reach needs live.api.auth, with a password or \
+             a token",
+        ),
+        (
+            "live: { api: { auth: { username: me } } }\n",
+            "live.yaml:1:16: live.api.auth: missing; it takes a password or a token, or both",
+        ),
+        (
+            "live: { api: { auth: { password: [hunter2] } } }\n",
+            "live.yaml:1:34: live.api.auth.password: found \"***\"; accepted is a text, in quotes; it is never shown",
+        ),
         // Names of vhosts.
         (
             "live:\n  vhosts:\n    example.com:8080: {}\n",
@@ -307,7 +321,7 @@ fn all() -> String {
 /// Keys that other servers have, or that are to come, have no effect; that is said, and not that they are misspelt.
 #[test]
 fn keys_of_features_that_are_not_there() {
-    for key in ["api", "upstreams", "hls", "rtc", "http_hooks"] {
+    for key in ["upstreams", "hls", "rtc", "http_hooks"] {
         let expected = format!("live.yaml:2:3: live.{key}: not served by this version");
         assert_eq!(errors(&format!("live:\n  {key}: {{}}\n")), expected);
     }
@@ -320,7 +334,7 @@ fn keys_of_features_that_are_not_there() {
     }
     assert_eq!(
         errors("http_api: { listen: 1985 }"),
-        "live.yaml:1:1: http_api: not served by this version"
+        "live.yaml:1:1: http_api: unknown key; here it is live.api"
     );
 }
 

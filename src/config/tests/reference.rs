@@ -165,9 +165,12 @@ fn the_reference_file_shows_every_key() {
     let body = text.strip_prefix(HEADER).unwrap();
     // A section that is left out is a block of its own, between blank lines.
     let is_left_out = |block: &&str| {
-        block
-            .lines()
-            .any(|line| matches!(line.trim(), "# tls:" | "# https:" | "# registry:"))
+        block.lines().any(|line| {
+            matches!(
+                line.trim(),
+                "# tls:" | "# https:" | "# registry:" | "# auth:"
+            )
+        })
     };
     let mut left_out = 0;
     let blocks = body.split("\n\n").map(|block| match is_left_out(&block) {
@@ -179,7 +182,7 @@ fn the_reference_file_shows_every_key() {
         false => block.to_owned(),
     });
     let uncommented = blocks.collect::<Vec<_>>().join("\n\n");
-    assert_eq!(left_out, 3);
+    assert_eq!(left_out, 4);
     // With a registry, a node has to say where it is.
     let uncommented = uncommented.replacen("\n    host: null", "\n    host: a.example", 1);
     let config = Config::from_yaml(&uncommented, "live.yaml", std::iter::empty())
@@ -197,6 +200,15 @@ fn the_reference_file_shows_every_key() {
     );
     let mut rest = config;
     rest.live.https = None;
+    assert_eq!(
+        rest.live
+            .api
+            .auth
+            .take()
+            .map(|auth| auth.username)
+            .as_deref(),
+        Some("admin")
+    );
     rest.live.rtmp.tls = None;
     assert!(rest.live.registry.take().is_some());
     assert_eq!(rest.live.node.host.take().as_deref(), Some("a.example"));

@@ -76,6 +76,11 @@ live:
     chunk_size: 4096
     tls: { listen: 1941, proxy_protocol: on, cert: /tls/rtmp.crt, key: /tls/rtmp.key }
   http: { listen: [80], proxy_protocol: on, crossdomain: off, h2c: false, root: ./files }
+  api:
+    listen: 1986
+    auth: { username: ops, password: \"***\", token: \"***\" }
+    hosts: api.example.com
+    metrics: { per_stream: on, max_streams: 7 }
   https:
     listen: ['0.0.0.0:443', '[::]:443']
     proxy_protocol: on
@@ -208,6 +213,17 @@ fn every_key_is_read() {
     assert!(!announced.contains(&false));
     assert_eq!(https.certs[0].key, PathBuf::from("/tls/a b.key"));
     assert_eq!(https.certs[1].names, ["live.example.com", "*.example.org"]);
+    let auth = live.api.auth.as_ref().unwrap();
+    assert_eq!(
+        (&*auth.username, auth.password.expose(), auth.token.expose()),
+        ("ops", "***", "***")
+    );
+    assert_eq!(
+        (live.api.listen[0].port(), &live.api.hosts[..]),
+        (1986, &["api.example.com".to_owned()][..])
+    );
+    let metrics = &live.api.metrics;
+    assert_eq!((metrics.per_stream, metrics.max_streams), (true, 7));
     let limits = &live.limits;
     assert_eq!((limits.connections, limits.connections_per_ip), (0, 10));
     assert_eq!((limits.players_per_stream, limits.streams), (1000, 5));

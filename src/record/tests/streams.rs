@@ -425,6 +425,9 @@ fn place(rig: &Rig) -> Place {
     Place {
         recorder: rig.recorder.clone(),
         id: 0,
+        job: std::sync::Arc::new(crate::record::job::Job::new(
+            StreamKey::new("v", "live", "s").unwrap(),
+        )),
     }
 }
 

@@ -329,6 +329,19 @@ impl ServerSession {
         self.phase_since = self.now;
     }
 
+    /// Ends an accepted play with an error: an `onStatus` of level `error`, as `reject` says, and StreamEOF.
+    pub fn fail_play(&mut self, stream_id: u32, reject: &Reject) {
+        let Some(stream) = self.stream_in(stream_id, StreamState::Playing) else {
+            return;
+        };
+        stream.state = StreamState::Idle;
+        self.wire
+            .send_status(stream_id, "error", reject.code, &reject.description);
+        self.wire
+            .send_user_control(message::EVENT_STREAM_EOF, stream_id);
+        self.phase_since = self.now;
+    }
+
     /// Ends an accepted publish from the server's side (kicked, idle, shutdown). The driver sends the output and closes.
     /// What the client still sends on the stream is dropped.
     pub fn end_publish(&mut self, stream_id: u32, reject: &Reject) {
