@@ -230,9 +230,8 @@ section! {
         send_buffer: u64 = 512 * KIB => Size { range: 16 * KIB..=64 * MIB },
         /// How long a player's connection may take nothing before it is ended.
         player_stall: Duration = secs(10) => Time { range: secs(1)..=secs(600), zero: "" },
-        /// Servers to which players are sent that are over `connections` or `players_per_stream`, in turn, by 302 and RTMP's redirect,
-        /// when no node of the registry has room: `[http://cdn.example, rtmp://b.example]`. The stream's path and query are appended.
-        /// Without any, they get 503.
+        /// Servers to which players are sent that are over `connections` or `players_per_stream`, in turn, by 302 and RTMP's redirect:
+        /// `[http://cdn.example, rtmp://b.example]`. The stream's path and query are appended. Without any, they get 503.
         overflow: Vec<BaseUrl> = Vec::new() => Overflow,
     }
 }
