@@ -1,6 +1,7 @@
 //! End to end: the server as a process, with real publishers, players and browsers. One binary, one module a subject.
 
 mod access;
+mod api;
 mod bench;
 mod browser;
 mod cli;

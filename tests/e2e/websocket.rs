@@ -95,7 +95,7 @@ impl Client {
     }
 
     /// The code of the close frame, after any number of messages; the connection ends with it.
-    fn close_code(&mut self) -> u16 {
+    pub fn close_code(&mut self) -> u16 {
         loop {
             let (opcode, payload) = self.frame();
             if opcode == 8 {

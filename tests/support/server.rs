@@ -149,6 +149,11 @@ impl Server {
         self.child.id()
     }
 
+    /// The folder of its configuration file, `live.yaml`.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
     /// What the server has logged so far.
     pub fn log(&self) -> String {
         fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
