@@ -175,7 +175,9 @@ pub fn assemble(config: &Config, opt: Opt) -> Result<Assembled, StartError> {
     }
 
     if !live_config.api.listen.is_empty() {
-        let api = ApiProxy::new(Api::new(live.clone()));
+        let told = binder.listening.iter();
+        let told = told.map(|l| (l.protocol, l.address)).collect();
+        let api = ApiProxy::new(Api::new(live.clone()).listening(told));
         let mut proxy = http_proxy(&server.configuration, api);
         proxy.server_options = Some(http_options(&live_config.http));
         let mut service = Service::new("api".to_owned(), live.connections_for(proxy));

@@ -13,9 +13,9 @@ use crate::play::{Live, SERVER, millis};
 
 use super::routes::{Answer, Ask, Page, failed, failure, parameter};
 use super::shapes::{
-    Block, Blocks, Client, Clients, Configuration, Done, FirstByte, Gop, Health, Log, Players,
-    Publisher, Recording, Recordings, Reloaded, Server, Setting, Stream, StreamName, Streams,
-    Track, at_ms,
+    Block, Blocks, Client, Clients, Configuration, Done, FirstByte, Gop, Health, Listener, Log,
+    Players, Publisher, Recording, Recordings, Reloaded, Server, Setting, Stream, StreamName,
+    Streams, Track, at_ms,
 };
 use super::stream_id;
 
@@ -180,6 +180,15 @@ pub(super) fn server(ask: &Ask<'_>) -> Answer {
         bytes_out: totals.bytes_out,
         bits_per_second_in: rate_in,
         bits_per_second_out: rate_out.map(|card| card.bits_per_second(now)).sum(),
+        listeners: ask
+            .api
+            .listening
+            .iter()
+            .map(|(protocol, address)| Listener {
+                protocol: (*protocol).to_owned(),
+                address: address.to_string(),
+            })
+            .collect(),
     })
 }
 

@@ -2,6 +2,7 @@
 //!
 //! - SRS's: `/api/v1/{versions,summaries,vhosts,streams,clients}`, in its shapes ([`srs`]), so that what reads an SRS reads this.
 //! - Our own below `/api/v1/live/` ([`live`], [`shapes`]): what SRS has no place for, and what changes something.
+//! - A page for operators at `/console` ([`console`]).
 //! - `/metrics` for Prometheus ([`metrics`]), `/healthz` and `/readyz`, and `/api/openapi.json`, which describes all of it ([`openapi`]).
 //!
 //! One table ([`routes`]) says what there is; the description is made from it, and what answers is typed. Who may ask is judged in
@@ -10,12 +11,16 @@
 //! [`Api::handle`] answers in any pingora proxy; [`ApiProxy`] is a proxy that has nothing else.
 
 mod auth;
+mod console;
 mod live;
 mod metrics;
+mod nodes;
 mod openapi;
 mod routes;
 mod shapes;
 mod srs;
+
+use std::net::SocketAddr;
 
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
@@ -40,6 +45,8 @@ const MAX_BODY: usize = 16 * 1024;
 pub struct Api {
     live: Live,
     process: Process,
+    /// Where players and publishers are listened for: the protocol and the address.
+    listening: Vec<(&'static str, SocketAddr)>,
 }
 
 impl Api {
@@ -48,7 +55,16 @@ impl Api {
         Self {
             live,
             process: Process::default(),
+            listening: Vec::new(),
         }
+    }
+
+    /// Tells where players and publishers are listened for: protocols are `rtmp`, `rtmps`, `http` and `https`. The console makes the
+    /// addresses of streams of it.
+    #[must_use]
+    pub fn listening(mut self, listening: Vec<(&'static str, SocketAddr)>) -> Self {
+        self.listening = listening;
+        self
     }
 
     /// Answers the request if its path is one of the API's. To be called in `request_filter`, as [`Live::handle`]. The rules of
@@ -58,7 +74,8 @@ impl Api {
     /// Those of writing to the client.
     pub async fn handle(&self, session: &mut Session) -> Result<Handled> {
         let path = session.req_header().uri.path();
-        if !routes::is_known(path) {
+        // What stands at `/` is the proxy's own.
+        if !routes::is_known(path) && (path == "/" || console::find(path).is_none()) {
             return Ok(Handled::No);
         }
         self.answer(session).await?;
@@ -78,19 +95,22 @@ impl Api {
                 .unwrap_or_default(),
         };
         let config = self.live.config();
-        let found = routes::find(&method, &path);
+        let page = console::find(&path);
         let judged = auth::judge(
             &config.api,
             &method,
             authority,
             &request.headers,
-            routes::is_open(&path),
+            routes::is_open(&path) || page.is_some(),
         );
         if let Err(denied) = judged {
             session.set_keepalive(None);
             return write(session, refusal(denied)).await;
         }
-        let answer = match found {
+        if let Some(page) = page {
+            return console::serve(session, page).await;
+        }
+        let answer = match routes::find(&method, &path) {
             Err(answer) => answer,
             Ok((route, id)) => match read_body(session).await? {
                 None => routes::failure(

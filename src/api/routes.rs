@@ -349,6 +349,12 @@ const TABLE: &[Route] = &[
         of::<super::shapes::Recordings>,
     ),
     get(
+        "/api/v1/live/nodes",
+        "This node among those that share its registry.",
+        super::nodes::nodes,
+        of::<super::nodes::Nodes>,
+    ),
+    get(
         "/api/v1/live/config",
         "The configuration in effect.",
         live::configuration,

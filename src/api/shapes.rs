@@ -88,6 +88,17 @@ pub(super) struct Server {
     pub(super) bits_per_second_in: u64,
     /// What players get now, over the last half minute.
     pub(super) bits_per_second_out: u64,
+    /// Where players and publishers are listened for.
+    pub(super) listeners: Vec<Listener>,
+}
+
+/// A listener.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct Listener {
+    /// `rtmp`, `rtmps`, `http` or `https`.
+    pub(super) protocol: String,
+    /// Its address and port, as it is bound.
+    pub(super) address: String,
 }
 
 /// Players of one kind.

@@ -61,6 +61,7 @@ use worker::Workers;
 pub(crate) use account::{Peer, millis};
 pub(crate) use join::{Joined, NoPlay, Wish};
 pub(crate) use limits::{Admission, Refusal, TurnedAway};
+pub(crate) use page::{MPEGTS_JS, MPEGTS_LICENSE};
 pub(crate) use talk::{Said, Talk};
 
 pub use account::PlayEnd as EndOfPlay;

@@ -22,8 +22,13 @@ const SCRIPT: &str = "text/javascript; charset=utf-8";
 const STYLE: &str = "text/css; charset=utf-8";
 const TEXT: &str = "text/plain; charset=utf-8";
 
+/// The player that browsers lack; the console has it too.
+pub(crate) static MPEGTS_JS: &[u8] = include_bytes!("page/mpegts.js");
+/// Its licence, Apache-2.0.
+pub(crate) static MPEGTS_LICENSE: &[u8] = include_bytes!("page/LICENSE");
+
 /// Where the page's files are. mpegts.js is Apache-2.0; its licence goes with it.
-const ASSETS: &[Asset] = &[
+static ASSETS: &[Asset] = &[
     Asset {
         path: "/",
         content_type: HTML,
@@ -42,12 +47,12 @@ const ASSETS: &[Asset] = &[
     Asset {
         path: "/player/mpegts.js",
         content_type: SCRIPT,
-        body: include_bytes!("page/mpegts.js"),
+        body: MPEGTS_JS,
     },
     Asset {
         path: "/player/LICENSE",
         content_type: TEXT,
-        body: include_bytes!("page/LICENSE"),
+        body: MPEGTS_LICENSE,
     },
 ];
 

@@ -7,6 +7,7 @@ mod browser;
 mod cli;
 mod cluster;
 mod codecs;
+mod console;
 mod dvr;
 mod embed;
 mod files;
