@@ -24,7 +24,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use tokio::sync::Notify;
+use tokio::sync::{Mutex as AsyncMutex, Notify};
 use tokio::time::Instant;
 use tracing::{info, warn};
 
@@ -100,8 +100,9 @@ struct Inner {
     doubts: Mutex<Vec<StreamKey>>,
     wake: Notify,
     started: AtomicBool,
-    /// The node said that it is gone, and must not say anything else any more.
-    gone: AtomicBool,
+    /// Whether the node said that it is gone, and must not say anything else any more. Held while a beat is under way: one that was
+    /// begun before the last word must not arrive after it.
+    gone: AsyncMutex<bool>,
     load: OnceLock<LoadOf>,
     lost: OnceLock<OnLost>,
     counters: Arc<Counters>,
@@ -150,7 +151,7 @@ impl Cluster {
             doubts: Mutex::default(),
             wake: Notify::new(),
             started: AtomicBool::new(false),
-            gone: AtomicBool::new(false),
+            gone: AsyncMutex::default(),
             load: OnceLock::new(),
             lost: OnceLock::new(),
             counters,
@@ -291,7 +292,7 @@ impl Cluster {
 
     /// Gives all leases back and says that the node is gone.
     pub(crate) async fn leave(&self) {
-        self.inner.gone.store(true, Ordering::Release);
+        *self.inner.gone.lock().await = true;
         self.inner.look_after().await;
         if !self.is_away() {
             let gone = self.inner.announcement();
@@ -321,7 +322,8 @@ impl Inner {
 
     /// Says that the node is alive, and renews all that it has.
     async fn beat(&self) {
-        if self.gone.load(Ordering::Acquire) {
+        let gone = self.gone.lock().await;
+        if *gone {
             return;
         }
         match self.registry.announce(&self.announcement(), self.ttl).await {
