@@ -25,7 +25,7 @@ use tracing::{error, info};
 use crate::api::{Api, ApiProxy};
 use crate::config::{self, Config, UrlScheme};
 use crate::play::{Live, LiveProxy, ReloadError};
-use crate::proxy::{ProxiedConnections, ProxyProtocol};
+use crate::proxy::{ProxiedConnections, ProxyProtocol, Router, UpstreamError};
 use crate::rtmp::listener::RtmpApp;
 use crate::tls::{CertError, CertSource, CertStore};
 
@@ -55,6 +55,9 @@ pub enum StartError {
     /// A certificate.
     #[error(transparent)]
     Cert(#[from] CertError),
+    /// An upstream.
+    #[error(transparent)]
+    Upstream(#[from] UpstreamError),
     /// An address.
     #[error("cannot listen on {address} ({protocol}): {source}")]
     Bind {
@@ -140,7 +143,12 @@ pub fn assemble(config: &Config, opt: Opt) -> Result<Assembled, StartError> {
     let rtmp = Service::with_listeners("rtmp".to_owned(), rtmp, app);
     server.add_service(WithSockets::new(rtmp, rtmp_sockets));
 
-    let mut proxy = http_proxy(&server.configuration, LiveProxy::new(live.clone()));
+    let live_proxy = LiveProxy::new(live.clone())?;
+    if !live_proxy.router().is_empty() {
+        let upstreams = live_proxy.router().clone();
+        server.add_service(background_service("upstreams", upstreams));
+    }
+    let mut proxy = http_proxy(&server.configuration, live_proxy);
     proxy.server_options = Some(http_options(&live_config.http));
     proxy.h2_options = Some(h2_options(&live_config.limits));
     let mut http = Listeners::new();
@@ -504,6 +512,7 @@ pub fn check(config: &Config) -> Result<(), StartError> {
     if let Some(https) = &config.live.https {
         CertStore::load(https.certs.iter().map(CertSource::from).collect())?;
     }
+    Router::new(&config.live, Arc::default())?;
     Ok(())
 }
 

@@ -22,7 +22,6 @@ const NOT_SERVED: &[&str] = &[
     "stats",
     "stream_caster",
     "transcode",
-    "upstreams",
 ];
 
 /// Keys of SRS and nginx-rtmp, and what to write instead. `docs/configuration.md` has the same table, checked by a test.

@@ -354,6 +354,51 @@ impl Leaf for FilePath {
     }
 }
 
+/// The path of a file, or none.
+pub(super) struct OptionalFile;
+
+impl Leaf for OptionalFile {
+    type Value = Option<PathBuf>;
+
+    fn accepted(&self) -> String {
+        "the path of a file, or null".to_owned()
+    }
+
+    fn parse(&self, node: &Node, path: &str, cx: &mut Context) -> Option<Option<PathBuf>> {
+        parse_path(node, path, &self.accepted(), cx)
+    }
+
+    fn text(&self, value: &Option<PathBuf>) -> String {
+        show_path(value)
+    }
+}
+
+fn parse_path(
+    node: &Node,
+    path: &str,
+    accepted: &str,
+    cx: &mut Context,
+) -> Option<Option<PathBuf>> {
+    if matches!(node.data, Data::Null) {
+        return Some(None);
+    }
+    let environment = matches!(node.at, Origin::Environment { .. });
+    parse_scalar(node, path, accepted, cx, |text| match text {
+        // A variable has no other way to say it.
+        "" | "null" if environment => Ok(None),
+        "" => Err(None),
+        text if text.chars().any(char::is_control) => Err(None),
+        text => Ok(Some(PathBuf::from(text))),
+    })
+}
+
+fn show_path(value: &Option<PathBuf>) -> String {
+    match value {
+        Some(path) => quoted(&path.to_string_lossy()),
+        None => "null".to_owned(),
+    }
+}
+
 /// The path of a folder, or none.
 pub(super) struct FolderPath;
 
@@ -365,24 +410,11 @@ impl Leaf for FolderPath {
     }
 
     fn parse(&self, node: &Node, path: &str, cx: &mut Context) -> Option<Option<PathBuf>> {
-        if matches!(node.data, Data::Null) {
-            return Some(None);
-        }
-        let environment = matches!(node.at, Origin::Environment { .. });
-        parse_scalar(node, path, &self.accepted(), cx, |text| match text {
-            // A variable has no other way to say it.
-            "" | "null" if environment => Ok(None),
-            "" => Err(None),
-            text if text.chars().any(char::is_control) => Err(None),
-            text => Ok(Some(PathBuf::from(text))),
-        })
+        parse_path(node, path, &self.accepted(), cx)
     }
 
     fn text(&self, value: &Option<PathBuf>) -> String {
-        match value {
-            Some(path) => quoted(&path.to_string_lossy()),
-            None => "null".to_owned(),
-        }
+        show_path(value)
     }
 }
 

@@ -8,7 +8,6 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::DEFAULT_VHOST;
 use super::access::{Refer, Security, Tokens};
 use super::access_kinds::{Crossdomain, Origins};
 use super::api::Api;
@@ -19,10 +18,11 @@ use super::kinds::{
     words,
 };
 use super::mount::{Extension, Mount};
-use super::proxying::ForwardedHeader;
+use super::proxying::{ForwardedHeader, Route, Upstream, upstream_name};
 use super::recording_path::RecordingPath;
 use super::schema::section;
-use super::sections::{Item, Named, items, nested, optional, or_word};
+use super::sections::{Item, Named, items, nested, optional, optional_items, or_word};
+use super::{DEFAULT_VHOST, EXAMPLE_UPSTREAM};
 
 /// Port 1935 is registered for RTMP; 1936 is what encoders take for RTMPS beside it.
 const RTMP_PORT: u16 = 1935;
@@ -82,6 +82,19 @@ section! {
         forwarded_header: ForwardedHeader = ForwardedHeader::Any => one_of(),
         /// The API, the metrics and the signs of life.
         api: Api = Api::default() => nested(),
+        /// Servers for all that is not live, by a name of your own. With `routes`, the listeners for players are a reverse proxy as
+        /// well: for a web site, an API, an HLS origin, another streaming server. From the environment, keys apply to all of them,
+        /// and where there is none, they make one with the name `web`.
+        upstreams: BTreeMap<String, Upstream> = BTreeMap::new() => Named {
+            variable: "UPSTREAM",
+            name: upstream_name,
+            accepted: "a name of letters, digits, and . - _",
+            example: EXAMPLE_UPSTREAM,
+            section: std::marker::PhantomData,
+        },
+        /// Which requests go to which upstream. Streams come first where they are published, then these, then files and the
+        /// player page; a route with `path: /` comes after files.
+        routes: Vec<Route> = Vec::new() => optional_items(),
         /// What peers may take at most. What is over a limit is refused, logged and counted.
         limits: Limits = Limits::default() => nested(),
         /// Who has which stream, in a cluster of nodes. `memory` is a node alone; a mapping names the Redis that the nodes share.
@@ -99,6 +112,7 @@ section! {
             variable: "VHOST",
             name: vhost_name,
             accepted: "a host name such as live.example.com, or __defaultVhost__",
+            example: DEFAULT_VHOST,
             section: std::marker::PhantomData,
         },
     }

@@ -69,7 +69,10 @@ pub use self::live::{
 pub(crate) use self::mount::decode as decode_name;
 pub use self::mount::{BadPath, Extension, Mount, MountError, MountMatch};
 pub use self::print::{Key, Setting, keys, print_config, settings};
-pub use self::proxying::ForwardedHeader;
+pub use self::proxying::{
+    Balance, ForwardedHeader, HashBy, HeaderChanges, HealthCheck, HealthCheckKind, Route,
+    RouteStreams, Server, ServerError, Upstream,
+};
 pub use self::recording_path::{Moment, Names, RecordingPath, RecordingPathError};
 pub use self::reload::{Changes, needs_restart};
 pub use self::secret::Secret;
@@ -87,6 +90,8 @@ pub fn parse_duration(text: &str) -> Result<std::time::Duration, String> {
 pub const DEFAULT_FILE: &str = "config/live.yaml";
 /// The vhost that serves all hosts that are not named.
 pub const DEFAULT_VHOST: &str = "__defaultVhost__";
+/// The name of the upstream that the reference shows.
+const EXAMPLE_UPSTREAM: &str = "web";
 /// What the names of our environment variables begin with.
 pub const ENVIRONMENT_PREFIX: &str = "PINGORA_LIVE_";
 

@@ -2,7 +2,7 @@
 
 use super::schema::{Entry, Kind, Place};
 use super::sections::nested;
-use super::{Config, DEFAULT_VHOST, ENVIRONMENT_PREFIX, Live, server};
+use super::{Config, DEFAULT_VHOST, ENVIRONMENT_PREFIX, EXAMPLE_UPSTREAM, Live, server};
 
 /// A key, as the reference describes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -125,6 +125,7 @@ pub(super) fn documented_keys() -> Vec<Key> {
             .place
             .path
             .replace(DEFAULT_VHOST, "<name>")
+            .replace(&format!("upstreams.{EXAMPLE_UPSTREAM}"), "upstreams.<name>")
             .replace("[0]", "[]"),
         environment: entry.place.variable,
         accepted: entry.accepted,

@@ -41,6 +41,8 @@ fixed! {
     node,
     api.listen,
     log,
+    upstreams,
+    routes,
 }
 
 /// Of a section that may be there or not, what is fixed while it is there. That it is there or not is fixed too.

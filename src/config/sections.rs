@@ -142,10 +142,25 @@ impl<T: Section> Kind for OrWord<T> {
 }
 
 /// A list of sections, that the environment can give one item, in the form that [`Item`] says.
-pub(super) struct Items<T>(PhantomData<T>);
+pub(super) struct Items<T> {
+    /// Left out of the reference, with an example, rather than shown empty.
+    example: bool,
+    section: PhantomData<T>,
+}
 
 pub(super) const fn items<T: Section + Item>() -> Items<T> {
-    Items(PhantomData)
+    Items {
+        example: false,
+        section: PhantomData,
+    }
+}
+
+/// As [`items`], for a list that is empty by default.
+pub(super) const fn optional_items<T: Section + Item>() -> Items<T> {
+    Items {
+        example: true,
+        section: PhantomData,
+    }
 }
 
 /// A section of which there is a list.
@@ -204,7 +219,8 @@ impl<T: Item> Kind for Items<T> {
         true
     }
 
-    fn describe(&self, value: &Vec<T>, place: Place, out: &mut Vec<Entry>) {
+    fn describe(&self, value: &Vec<T>, mut place: Place, out: &mut Vec<Entry>) {
+        place.present &= !(self.example && value.is_empty());
         // Without an item, one is described as it would be, but only where an absent section is described too.
         let described = if value.is_empty() && !place.present {
             vec![T::default()]
@@ -242,6 +258,8 @@ pub(super) struct Named<T> {
     pub(super) name: fn(&str) -> Result<String, Option<String>>,
     /// What a name has to be.
     pub(super) accepted: &'static str,
+    /// The name under which the reference shows one when there is none by default.
+    pub(super) example: &'static str,
     pub(super) section: PhantomData<T>,
 }
 
@@ -300,6 +318,17 @@ impl<T: Section> Kind for Named<T> {
         cx: &mut Context,
     ) -> bool {
         let name = self.variable_for(name);
+        if value.is_empty() {
+            // There is nothing that it could speak to: it makes one, by the name that the reference has.
+            let mut section = T::default();
+            let path = format!("{path}.{}", self.example);
+            let found = overlay_section(&mut section, &name, &path, variable, cx);
+            if found {
+                cx.origins.note(&path, &variable.at);
+                value.insert(self.example.to_owned(), section);
+            }
+            return found;
+        }
         let mut found = false;
         for (key, section) in value.iter_mut() {
             // One mistake is one error, however many sections it would have gone to.
@@ -313,9 +342,12 @@ impl<T: Section> Kind for Named<T> {
     }
 
     fn describe(&self, value: &BTreeMap<String, T>, mut place: Place, out: &mut Vec<Entry>) {
+        let example = BTreeMap::from([(self.example.to_owned(), T::default())]);
+        let described = if value.is_empty() { &example } else { value };
+        place.present &= !value.is_empty();
         out.push(heading(&place));
         place.variable = self.variable_for(&place.variable);
-        for (key, section) in value {
+        for (key, section) in described {
             let mut inside = place.clone();
             inside.path = format!("{}.{key}", place.path);
             inside.name.clone_from(key);

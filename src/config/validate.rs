@@ -50,6 +50,8 @@ pub(super) fn check(live: &Live, origins: &Origins) -> Vec<ConfigError> {
     listeners(live, &mut report);
     proxy_protocol(live, &mut report);
     registry(live, &mut report);
+    upstreams(live, &mut report);
+    routes(live, &mut report);
     for (name, vhost) in &live.vhosts {
         let play = &vhost.play;
         if play.mw_latency >= play.queue_length {
@@ -268,6 +270,83 @@ fn proxy_protocol(live: &Live, report: &mut Report<'_>) {
     }
 }
 
+fn upstreams(live: &Live, report: &mut Report<'_>) {
+    for (name, upstream) in &live.upstreams {
+        let path = format!("live.upstreams.{name}");
+        if upstream.servers.is_empty() {
+            report.missing(
+                &format!("{path}.servers"),
+                "an upstream takes at least one server, such as 127.0.0.1:3000",
+            );
+        }
+        if upstream.ca.is_some() && !(upstream.tls && upstream.verify) {
+            report.conflict(
+                &format!("{path}.ca"),
+                "is of use with tls: on and verify: on alone".to_owned(),
+            );
+        }
+    }
+}
+
+fn routes(live: &Live, report: &mut Report<'_>) {
+    let names: Vec<&str> = live.upstreams.keys().map(String::as_str).collect();
+    let all = [String::new()];
+    let mut seen = HashMap::new();
+    for (index, route) in live.routes.iter().enumerate() {
+        let path = format!("live.routes[{index}]");
+        let upstream = route.upstream.as_str();
+        if upstream.is_empty() {
+            report.missing(
+                &format!("{path}.upstream"),
+                "a route takes the name of one of live.upstreams",
+            );
+        } else if !live.upstreams.contains_key(upstream) {
+            let near = super::hints::nearest(upstream, names.iter().copied());
+            let hint = match (near, names.is_empty()) {
+                (Some(near), _) => format!("did you mean {near}?"),
+                (None, true) => "live.upstreams has none".to_owned(),
+                (None, false) => format!("there are {}", names.join(", ")),
+            };
+            report.conflict(
+                &format!("{path}.upstream"),
+                format!("there is no upstream {upstream} under live.upstreams; {hint}"),
+            );
+        }
+        if route.path.contains('?') {
+            report.conflict(
+                &format!("{path}.path"),
+                "is a path alone: a query does not choose a route".to_owned(),
+            );
+        }
+        if route
+            .response
+            .set
+            .iter()
+            .chain(&route.response.add)
+            .any(|(name, _)| name.eq_ignore_ascii_case("host"))
+        {
+            report.conflict(
+                &format!("{path}.response"),
+                "Host is a header of requests".to_owned(),
+            );
+        }
+        let hosts = if route.host.is_empty() {
+            &all[..]
+        } else {
+            &route.host
+        };
+        for host in hosts {
+            let key = (host.as_str(), route.path.trim_end_matches('/'));
+            if let Some(first) = seen.insert(key, index) {
+                report.conflict(
+                    &path,
+                    format!("has the host and path of live.routes[{first}] again"),
+                );
+            }
+        }
+    }
+}
+
 fn overlap(a: SocketAddr, b: SocketAddr) -> bool {
     // Port 0 is a free port each time.
     a.port() == b.port()
@@ -296,6 +375,20 @@ pub(super) fn check_files(live: &Live, origins: &Origins) -> Vec<ConfigError> {
                 cert,
                 key,
                 &mut report,
+            );
+        }
+    }
+    for (name, upstream) in &live.upstreams {
+        let Some(ca) = &upstream.ca else { continue };
+        let message = match read_pem(ca) {
+            Ok(text) => judge_cert(&text).map(str::to_owned),
+            Err(message) => Some(message),
+        };
+        if let Some(message) = message {
+            let path = ca.display().to_string();
+            report.add(
+                &format!("live.upstreams.{name}.ca"),
+                Problem::File { path, message },
             );
         }
     }

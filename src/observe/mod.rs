@@ -53,6 +53,10 @@ pub struct Counters {
     transcode_lost: AtomicU64,
     first_byte: Histogram,
     turned_away: turned_away::TurnedAway,
+    proxied: AtomicU64,
+    proxied_bytes: AtomicU64,
+    proxy_retries: AtomicU64,
+    proxy_failures: AtomicU64,
 }
 
 /// The counts at one moment.
@@ -121,6 +125,14 @@ pub struct Snapshot {
     pub transcode_errors: u64,
     /// Frames that were lost because a conversion did not keep up.
     pub transcode_lost: u64,
+    /// Requests that a route sent to an upstream.
+    pub proxied: u64,
+    /// Bytes of their responses' bodies, of those that ended.
+    pub proxied_bytes: u64,
+    /// Times that another server of an upstream was tried.
+    pub proxy_retries: u64,
+    /// Requests to an upstream that no server answered.
+    pub proxy_failures: u64,
 }
 
 /// What can be counted, one at a time.
@@ -153,6 +165,9 @@ pub(crate) enum Count {
     TranscodeError,
     #[cfg(feature = "transcode")]
     TranscodeLost,
+    Proxied,
+    ProxyRetry,
+    ProxyFailed,
 }
 
 impl Counters {
@@ -185,6 +200,9 @@ impl Counters {
             Count::TranscodeError => &self.transcode_errors,
             #[cfg(feature = "transcode")]
             Count::TranscodeLost => &self.transcode_lost,
+            Count::Proxied => &self.proxied,
+            Count::ProxyRetry => &self.proxy_retries,
+            Count::ProxyFailed => &self.proxy_failures,
         };
         counter.fetch_add(1, Ordering::Relaxed);
     }
@@ -239,6 +257,10 @@ impl Counters {
         self.registry_away.store(u64::from(away), Ordering::Relaxed);
     }
 
+    pub(crate) fn proxied(&self, bytes: u64) {
+        self.proxied_bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
     /// The counts now. Each is exact; together they may be a moment apart.
     pub fn snapshot(&self) -> Snapshot {
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
@@ -274,6 +296,10 @@ impl Counters {
             transcodes: get(&self.transcodes),
             transcode_errors: get(&self.transcode_errors),
             transcode_lost: get(&self.transcode_lost),
+            proxied: get(&self.proxied),
+            proxied_bytes: get(&self.proxied_bytes),
+            proxy_retries: get(&self.proxy_retries),
+            proxy_failures: get(&self.proxy_failures),
         }
     }
 }

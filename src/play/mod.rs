@@ -1,7 +1,7 @@
 //! Streams to players: routing, HTTP, and the fan-out.
 //!
 //! [`Live`] is the door. A pingora proxy calls [`Live::handle`] in its `request_filter`; what is a stream's address, or names a file
-//! below `live.http.root` if that is set, is answered there, and everything else goes on as before. [`LiveProxy`] is a proxy that has nothing else but the player page.
+//! below `live.http.root` if that is set, is answered there, and everything else goes on as before. [`LiveProxy`] is the proxy of the binary: it sends the rest to the upstreams of `live.routes`, or answers with the player page.
 //!
 //! A request becomes a player: a socket, a position in the stream's log, and nothing else. It is given to one of a few workers, which
 //! write each unit to all their players.

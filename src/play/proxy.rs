@@ -1,14 +1,19 @@
-//! The ready-made proxy: live first, then the player page and files, then nothing.
+//! The ready-made proxy: streams first, then what `live.routes` send to an upstream, then files and the player page.
 
 use async_trait::async_trait;
-use http::{Method, StatusCode};
-use pingora::http::RequestHeader;
-use pingora::proxy::{ProxyHttp, Session};
+use http::{Method, StatusCode, header};
+use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 use pingora::upstreams::peer::HttpPeer;
-use pingora::{Error, ErrorType, Result};
+use pingora::{Error, ErrorSource, ErrorType, Result};
+use tracing::debug;
+
+use crate::config::RouteStreams;
+use crate::proxy::{Asked, Forwarding, Route, Router, UpstreamError};
 
 use super::file::{self, Place, Sent};
 use super::request::Streamed;
+use super::route::{self, Route as Meant};
 use super::to_node::ToNode;
 use super::{Live, http as answer, page};
 
@@ -17,18 +22,95 @@ use super::{Live, http as answer, page};
 pub struct Context {
     /// The node that has its stream.
     node: Option<Box<ToNode>>,
+    /// The upstream of its route.
+    forwarding: Option<Box<Forwarding>>,
 }
 
 /// What the binary serves. A proxy of one's own calls [`Live::handle`] instead.
 pub struct LiveProxy {
     live: Live,
+    router: Router,
 }
 
 impl LiveProxy {
-    /// Serves `live`, the player page, and the files below `live.http.root`; all else is 404.
-    pub fn new(live: Live) -> Self {
-        Self { live }
+    /// Serves `live`, its routes, the player page, and the files below `live.http.root`; all else is 404.
+    ///
+    /// # Errors
+    /// [`UpstreamError`].
+    pub fn new(live: Live) -> std::result::Result<Self, UpstreamError> {
+        Ok(Self {
+            router: Router::new(&live.config(), live.shared_counters())?,
+            live,
+        })
     }
+
+    /// What leads to the upstreams. Run it as a background service for their health checks.
+    pub fn router(&self) -> &Router {
+        &self.router
+    }
+
+    /// Whether the address is a stream's although a route matches it.
+    fn is_streams(&self, session: &Session, of: RouteStreams) -> bool {
+        if of == RouteStreams::None {
+            return false;
+        }
+        let uri = &session.req_header().uri;
+        let vhosts = self.live.vhosts();
+        match route::route(&vhosts, route::host(session), uri.path(), uri.query()) {
+            Meant::NotLive => false,
+            Meant::Refused(..) => of == RouteStreams::Mounts,
+            Meant::Play(target) => {
+                of == RouteStreams::Mounts || self.live.hub().find(&target.key).is_some()
+            }
+        }
+    }
+
+    fn forward(&self, session: &mut Session, route: &std::sync::Arc<Route>) -> Option<Forwarding> {
+        let peer = session.client_addr().and_then(|a| a.as_inet()).copied();
+        let request = session.req_header();
+        let authority = request.uri.authority().map(|authority| authority.as_str());
+        let host = request.headers.get(header::HOST);
+        let asked = Asked {
+            client: self.live.peer_of(session),
+            peer,
+            trusted: peer.is_some_and(|peer| self.live.trusted_proxies().trusts(peer.ip())),
+            tls: session.digest().is_some_and(|d| d.ssl_digest.is_some()),
+            host: authority
+                .or_else(|| host?.to_str().ok())
+                .unwrap_or_default()
+                .to_owned(),
+        };
+        self.router.forward(session, route, asked)
+    }
+
+    /// What has no route: the player page, its list of files, and files.
+    async fn serve_own(&self, session: &mut Session) -> Result<()> {
+        let config = self.live.config();
+        let crossdomain = &config.http.crossdomain;
+        let path = session.req_header().uri.path();
+        let is_page = path == "/";
+        if path == file::LISTING && is_read(session) {
+            return self.live.send_listing(session).await;
+        }
+        // A folder of files may have a first page of its own, but not scripts that take the place of the player's.
+        if !is_page && page::serve(session, crossdomain).await? {
+            return Ok(());
+        }
+        let (status, line) = match self.live.send_file(session, Place::Plain).await? {
+            Sent::Yes => return Ok(()),
+            Sent::No if is_page && page::serve(session, crossdomain).await? => return Ok(()),
+            Sent::No => (StatusCode::NOT_FOUND, "nothing is here"),
+            Sent::BadPath => (
+                StatusCode::BAD_REQUEST,
+                "the path names nothing that could be here",
+            ),
+        };
+        answer::text(session, status, crossdomain, line).await
+    }
+}
+
+fn is_read(session: &Session) -> bool {
+    matches!(session.req_header().method, Method::GET | Method::HEAD)
 }
 
 #[async_trait]
@@ -40,39 +122,34 @@ impl ProxyHttp for LiveProxy {
     }
 
     async fn request_filter(&self, session: &mut Session, ctx: &mut Self::CTX) -> Result<bool> {
-        match self.live.stream_or_node(session, true).await? {
-            Streamed::Yes => return Ok(true),
-            Streamed::At(node) => {
-                ctx.node = Some(node);
-                return Ok(false);
-            }
-            Streamed::No => {}
-        }
-        let config = self.live.config();
-        let crossdomain = &config.http.crossdomain;
+        self.live.header_came(session);
         let path = session.req_header().uri.path();
-        let is_page = path == "/";
-        if path == file::LISTING
-            && matches!(session.req_header().method, Method::GET | Method::HEAD)
-        {
-            self.live.send_listing(session).await?;
-            return Ok(true);
+        let route = self.router.find(route::host(session), path).cloned();
+        let streams = route.as_ref().map(|route| route.streams);
+        if streams.is_none_or(|of| self.is_streams(session, of)) {
+            match self.live.stream_or_node(session, true).await? {
+                Streamed::Yes => return Ok(true),
+                Streamed::At(node) => {
+                    ctx.node = Some(node);
+                    return Ok(false);
+                }
+                Streamed::No => {}
+            }
         }
-        // A folder of files may have a first page of its own, but not scripts that take the place of the player's.
-        if !is_page && page::serve(session, crossdomain).await? {
+        let Some(route) = route else {
+            self.serve_own(session).await?;
             return Ok(true);
-        }
-        let (status, line) = match self.live.send_file(session, Place::Plain).await? {
-            Sent::Yes => return Ok(true),
-            Sent::No if is_page && page::serve(session, crossdomain).await? => return Ok(true),
-            Sent::No => (StatusCode::NOT_FOUND, "nothing is here"),
-            Sent::BadPath => (
-                StatusCode::BAD_REQUEST,
-                "the path names nothing that could be here",
-            ),
         };
-        answer::text(session, status, crossdomain, line).await?;
-        Ok(true)
+        // Files come before a route that takes all that is left, and behind one that has a path of its own.
+        if route.is_rest()
+            && is_read(session)
+            && !session.is_upgrade_req()
+            && self.live.send_file(session, Place::Plain).await? == Sent::Yes
+        {
+            return Ok(true);
+        }
+        ctx.forwarding = self.forward(session, &route).map(Box::new);
+        Ok(false)
     }
 
     async fn upstream_peer(
@@ -80,10 +157,10 @@ impl ProxyHttp for LiveProxy {
         _session: &mut Session,
         ctx: &mut Self::CTX,
     ) -> Result<Box<HttpPeer>> {
-        match &ctx.node {
-            Some(node) => node.upstream_peer().await,
-            // request_filter answers everything else.
-            None => Error::e_explain(ErrorType::InternalError, "there is no upstream"),
+        match (&mut ctx.forwarding, &ctx.node) {
+            (Some(forwarding), _) => forwarding.upstream_peer().await,
+            (None, Some(node)) => node.upstream_peer().await,
+            (None, None) => Error::e_explain(ErrorType::HTTPStatus(502), "there is no upstream"),
         }
     }
 
@@ -93,13 +170,125 @@ impl ProxyHttp for LiveProxy {
         request: &mut RequestHeader,
         ctx: &mut Self::CTX,
     ) -> Result<()> {
-        match &ctx.node {
-            Some(node) => node.change_request(request),
+        match (&ctx.forwarding, &ctx.node) {
+            (Some(forwarding), _) => forwarding.change_request(request),
+            (None, Some(node)) => node.change_request(request),
+            (None, None) => Ok(()),
+        }
+    }
+
+    async fn upstream_response_filter(
+        &self,
+        _session: &mut Session,
+        response: &mut ResponseHeader,
+        ctx: &mut Self::CTX,
+    ) -> Result<()> {
+        match &ctx.forwarding {
+            Some(forwarding) => forwarding.change_response(response),
             None => Ok(()),
         }
     }
 
-    async fn logging(&self, session: &mut Session, _error: Option<&Error>, _ctx: &mut Self::CTX) {
+    async fn response_filter(
+        &self,
+        session: &mut Session,
+        response: &mut ResponseHeader,
+        _ctx: &mut Self::CTX,
+    ) -> Result<()> {
+        Forwarding::fit_version(session, response);
+        Ok(())
+    }
+
+    fn fail_to_connect(
+        &self,
+        _session: &mut Session,
+        _peer: &HttpPeer,
+        ctx: &mut Self::CTX,
+        error: Box<Error>,
+    ) -> Box<Error> {
+        match &mut ctx.forwarding {
+            Some(forwarding) => forwarding.fail_to_connect(error),
+            None => error,
+        }
+    }
+
+    fn error_while_proxy(
+        &self,
+        _peer: &HttpPeer,
+        session: &mut Session,
+        mut error: Box<Error>,
+        ctx: &mut Self::CTX,
+        reused: bool,
+    ) -> Box<Error> {
+        if let Some(forwarding) = &mut ctx.forwarding {
+            return forwarding.error_while_proxy(session, error, reused);
+        }
+        // As pingora does by itself.
+        if !session.req_header().method.is_idempotent() || session.as_ref().retry_buffer_truncated()
+        {
+            error.set_retry(false);
+        } else {
+            error.retry.decide_reuse(reused);
+        }
+        error
+    }
+
+    async fn fail_to_proxy(
+        &self,
+        session: &mut Session,
+        error: &Error,
+        ctx: &mut Self::CTX,
+    ) -> FailToProxy {
+        let status = match &mut ctx.forwarding {
+            Some(forwarding) => forwarding.failed(session, error),
+            None => match (error.etype(), error.esource()) {
+                (ErrorType::HTTPStatus(code), _) => StatusCode::from_u16(*code).ok(),
+                (_, ErrorSource::Upstream) => Some(StatusCode::BAD_GATEWAY),
+                // The client of a stream or a file, which is not there any more.
+                (_, ErrorSource::Downstream) => None,
+                _ => Some(StatusCode::INTERNAL_SERVER_ERROR),
+            },
+        };
+        // What has begun cannot be taken back: it breaks off, so that nobody takes it for whole.
+        let status = status.filter(|_| session.response_written().is_none());
+        if let Some(status) = status {
+            session.set_keepalive(None);
+            let line = match status {
+                StatusCode::GATEWAY_TIMEOUT => "the server behind did not answer in time",
+                StatusCode::BAD_GATEWAY => "no server answers behind this address",
+                _ => status.canonical_reason().unwrap_or("it failed"),
+            };
+            let config = self.live.config();
+            let crossdomain = &config.http.crossdomain;
+            if let Err(error) = answer::text(session, status, crossdomain, line).await {
+                debug!(%error, "the client did not hear that no server answers");
+            }
+        }
+        FailToProxy {
+            error_code: status.map_or(0, |status| status.as_u16()),
+            can_reuse_downstream: false,
+        }
+    }
+
+    fn suppress_error_log(&self, _session: &Session, ctx: &Self::CTX, _error: &Error) -> bool {
+        // It has a line of ours.
+        ctx.forwarding.is_some()
+    }
+
+    fn suppress_proxy_warn_log(
+        &self,
+        _session: &Session,
+        ctx: &Self::CTX,
+        _error: &Error,
+        _context: ProxyWarnLogContext,
+    ) -> bool {
+        ctx.forwarding.is_some()
+    }
+
+    async fn logging(&self, session: &mut Session, error: Option<&Error>, ctx: &mut Self::CTX) {
+        if let Some(forwarding) = &ctx.forwarding {
+            forwarding.log(session, error);
+        }
         self.live.request_done(session);
     }
 }

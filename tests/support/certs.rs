@@ -14,6 +14,19 @@ pub struct Certificate {
 
 /// Makes a certificate for a name into a folder.
 pub fn make(folder: &Path, name: &str) -> Certificate {
+    make_with(folder, name, &[])
+}
+
+/// As [`make`], but of one that may sign nothing: strict clients take no certificate of an authority for that of a server.
+pub fn make_leaf(folder: &Path, name: &str) -> Certificate {
+    make_with(
+        folder,
+        name,
+        &["-addext", "basicConstraints=critical,CA:FALSE"],
+    )
+}
+
+fn make_with(folder: &Path, name: &str, more: &[&str]) -> Certificate {
     let cert = folder.join(format!("{name}.crt"));
     let key = folder.join(format!("{name}.key"));
     let mut command = Command::new("openssl");
@@ -29,6 +42,7 @@ pub fn make(folder: &Path, name: &str) -> Certificate {
             "-days",
             "2",
         ])
+        .args(more)
         .arg("-subj")
         .arg(format!("/CN={name}"))
         .arg("-addext")

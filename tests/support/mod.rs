@@ -7,6 +7,7 @@
 #![allow(dead_code)] // each test binary uses a part
 
 pub mod amf;
+pub mod backend;
 pub mod certs;
 pub mod elementary;
 pub mod feed;

@@ -259,6 +259,28 @@ fn typical_mistakes() {
              live.yaml:5:7: live.trusted_proxies[2]: found \"10.0.0.0/40\"; accepted is a network such as 10.0.0.0/8, or \
              an IP address (an address of this kind has no more than 32 bits)",
         ),
+        // Servers, paths and headers.
+        (
+            "live:\n  upstreams:\n    a b: {}\n    web:\n      servers: [\"http://a:80\", a, \"::1:80\", a:0]\n",
+            "live.yaml:3:5: live.upstreams: found \"a b\"; accepted is a name of letters, digits, and . - _\n\
+             live.yaml:5:17: live.upstreams.web.servers[0]: found \"http://a:80\"; accepted is a server such as 127.0.0.1:3000 \
+             or api.internal:8443 (without a scheme; tls: on speaks TLS)\n\
+             live.yaml:5:32: live.upstreams.web.servers[1]: found \"a\"; accepted is a server such as 127.0.0.1:3000 or \
+             api.internal:8443 (the port is missing)\n\
+             live.yaml:5:35: live.upstreams.web.servers[2]: found \"::1:80\"; accepted is a server such as 127.0.0.1:3000 or \
+             api.internal:8443 (an IPv6 address stands in brackets)\n\
+             live.yaml:5:45: live.upstreams.web.servers[3]: found \"a:0\"; accepted is a server such as 127.0.0.1:3000 or \
+             api.internal:8443",
+        ),
+        (
+            "live:\n  routes:\n    - path: api\n      request: { set: { Content-Length: 1, X-A: \"a\\nb\" }, remove: x y }\n",
+            "live.yaml:3:13: live.routes[0].path: found \"api\"; accepted is a path such as /api (it begins with a slash)\n\
+             live.yaml:4:25: live.routes[0].request.set: found \"Content-Length\"; accepted is the name of a header (that one is \
+             the proxy's own affair)\n\
+             live.yaml:4:49: live.routes[0].request.set.X-A: found \"a\\nb\"; accepted is a value (a header holds one line of \
+             visible characters)\n\
+             live.yaml:4:67: live.routes[0].request.remove: found \"x y\"; accepted is the name of a header, or a list of them",
+        ),
         // pingora's types.
         (
             "threads: 0\nuser: 1000\n",
@@ -321,7 +343,7 @@ fn all() -> String {
 /// Keys that other servers have, or that are to come, have no effect; that is said, and not that they are misspelt.
 #[test]
 fn keys_of_features_that_are_not_there() {
-    for key in ["upstreams", "hls", "rtc", "http_hooks"] {
+    for key in ["hls", "rtc", "http_hooks"] {
         let expected = format!("live.yaml:2:3: live.{key}: not served by this version");
         assert_eq!(errors(&format!("live:\n  {key}: {{}}\n")), expected);
     }
@@ -454,6 +476,21 @@ fn values_that_exclude_each_other() {
             "live:\n  vhosts:\n    a.com:\n      play: { mw_latency: 500ms, queue_length: 500ms }\n",
             "live.yaml:4:27: live.vhosts.a.com.play.mw_latency: has to be shorter than queue_length, or every player would \
              skip at each write",
+        ),
+        // Upstreams and routes.
+        (
+            "live:\n  upstreams:\n    web: { tls: on }\n    api:\n      servers: 127.0.0.1:1\n      ca: x.pem\n  routes:\n    \
+             - upstream: wbe\n    - { path: /a, upstream: api }\n    - { path: /a/, upstream: api }\n    - path: /?x\n",
+            "live.yaml:3:5: live.upstreams.web.servers: missing; an upstream takes at least one server, such as 127.0.0.1:3000\n\
+             live.yaml:6:11: live.upstreams.api.ca: is of use with tls: on and verify: on alone\n\
+             live.yaml:8:17: live.routes[0].upstream: there is no upstream wbe under live.upstreams; did you mean web?\n\
+             live.yaml:10:7: live.routes[2]: has the host and path of live.routes[1] again\n\
+             live.yaml:11:7: live.routes[3].upstream: missing; a route takes the name of one of live.upstreams\n\
+             live.yaml:11:13: live.routes[3].path: is a path alone: a query does not choose a route",
+        ),
+        (
+            "live:\n  routes: [{ upstream: web }]\n",
+            "live.yaml:2:24: live.routes[0].upstream: there is no upstream web under live.upstreams; live.upstreams has none",
         ),
         // A listener on which anybody could claim any address.
         (

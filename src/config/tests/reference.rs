@@ -168,7 +168,7 @@ fn the_reference_file_shows_every_key() {
         block.lines().any(|line| {
             matches!(
                 line.trim(),
-                "# tls:" | "# https:" | "# registry:" | "# auth:"
+                "# tls:" | "# https:" | "# upstreams:" | "# routes:" | "# registry:" | "# auth:"
             )
         })
     };
@@ -182,7 +182,7 @@ fn the_reference_file_shows_every_key() {
         false => block.to_owned(),
     });
     let uncommented = blocks.collect::<Vec<_>>().join("\n\n");
-    assert_eq!(left_out, 4);
+    assert_eq!(left_out, 6);
     // With a registry, a node has to say where it is.
     let uncommented = uncommented.replacen("\n    host: null", "\n    host: a.example", 1);
     let config = Config::from_yaml(&uncommented, "live.yaml", std::iter::empty())
@@ -198,7 +198,13 @@ fn the_reference_file_shows_every_key() {
         (tls.cert.to_str(), tls.listen[0].port()),
         (Some("config/server.crt"), 1936)
     );
+    let upstream = &config.live.upstreams["web"];
+    assert_eq!(upstream.servers[0].to_string(), "127.0.0.1:3000");
+    let route = &config.live.routes[0];
+    assert_eq!((route.path.as_str(), route.upstream.as_str()), ("/", "web"));
     let mut rest = config;
+    rest.live.upstreams.clear();
+    rest.live.routes.clear();
     rest.live.https = None;
     assert_eq!(
         rest.live

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use super::{default_vhost, good};
 use crate::config::{
-    Cert, Config, DvrPlan, ForwardedHeader, Live, LogFormat, LogLevel, OnBusy, OnExpiry, OnMissing,
-    Referrer, Secret, StartTime, TimeJitter, TokenScheme, Vhost, print_config, server_keys,
+    Balance, Cert, Config, DvrPlan, ForwardedHeader, HashBy, HealthCheckKind, Live, LogFormat,
+    LogLevel, OnBusy, OnExpiry, OnMissing, Referrer, RouteStreams, Secret, StartTime, TimeJitter,
+    TokenScheme, Vhost, print_config, server_keys,
 };
 
 #[test]
@@ -109,6 +110,32 @@ live:
     rtmps: rtmps://a.example:443
     inside: http://10.0.0.1:8080
   log: { level: debug, format: json }
+  upstreams:
+    Web-1:
+      servers: [127.0.0.1:3000, '[::1]:3000', api.internal:80]
+      tls: on
+      sni: api.example.com
+      verify: on
+      ca: /tls/ca.crt
+      http2: on
+      balance: hash
+      hash_by: client
+      retries: 3
+      fail_timeout: 0
+      connect_timeout: 1s
+      read_timeout: 1h
+      write_timeout: 10s
+      idle_timeout: 5s
+      health_check: { kind: http, path: '/health?full=1', host: api.example.com, interval: 1s, timeout: 500ms, fall: 3, rise: 2 }
+  routes:
+    - host: ['*.Example.com', example.org]
+      path: /api/
+      upstream: Web-1
+      streams: none
+      strip_prefix: on
+      websocket: off
+      request: { set: { Host: api.example.com }, add: { X-A: 'b, c' }, remove: [Cookie, X-B] }
+      response: { set: {}, add: { Vary: Origin }, remove: Server }
   vhosts:
     __defaultVhost__:
       enabled: off
@@ -269,6 +296,32 @@ fn every_key_is_read() {
         (live.log.level, live.log.format),
         (LogLevel::Debug, LogFormat::Json)
     );
+    let web = &live.upstreams["Web-1"];
+    let servers: Vec<_> = web.servers.iter().map(ToString::to_string).collect();
+    assert_eq!(servers, ["127.0.0.1:3000", "[::1]:3000", "api.internal:80"]);
+    assert_eq!((web.tls, web.verify, web.http2), (true, true, true));
+    assert_eq!(web.sni, "api.example.com");
+    assert_eq!(web.ca, Some("/tls/ca.crt".into()));
+    assert_eq!((web.balance, web.hash_by), (Balance::Hash, HashBy::Client));
+    assert_eq!((web.retries, web.fail_timeout), (3, Duration::ZERO));
+    assert_eq!(web.read_timeout, Duration::from_secs(3600));
+    let check = &web.health_check;
+    assert_eq!(check.kind, HealthCheckKind::Http);
+    assert_eq!((check.fall, check.rise), (3, 2));
+    assert_eq!(check.path, "/health?full=1");
+    let route = &live.routes[0];
+    assert_eq!(route.host, ["*.example.com", "example.org"]);
+    assert_eq!(
+        (route.path.as_str(), route.upstream.as_str()),
+        ("/api/", "Web-1")
+    );
+    assert_eq!(route.streams, RouteStreams::None);
+    assert_eq!((route.strip_prefix, route.websocket), (true, false));
+    let pair = |name: &str, value: &str| vec![(name.to_owned(), value.to_owned())];
+    assert_eq!(route.request.set, pair("Host", "api.example.com"));
+    assert_eq!(route.request.add, pair("X-A", "b, c"));
+    assert_eq!(route.request.remove, ["Cookie", "X-B"]);
+    assert_eq!(route.response.remove, ["Server"]);
     let vhost = &live.vhosts["live.example.com"];
     let remux = &vhost.http_remux;
     assert_eq!(
