@@ -23,6 +23,8 @@ pub(crate) struct Client {
     pub(crate) page: Option<String>,
     /// The address that it asked for, without the query: RTMP's `tcUrl`, or host and path of the request (`example.com/live/a.flv`).
     pub(crate) url: String,
+    /// The nodes that a relay for it has come through, in the form of HTTP's `Via`; empty for those who are no relay.
+    pub(crate) via: String,
 }
 
 /// Joins queries that a client wrote in several places; one that stands in two is taken once.

@@ -281,6 +281,7 @@ mod tests {
             query: String::new(),
             page: None,
             url: String::new(),
+            via: String::new(),
             secure: false,
         }
     }

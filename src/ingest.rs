@@ -1,5 +1,6 @@
 //! What all publishers have in common, whatever protocol brings them: the claim, the clocks, the lines in the log.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -10,12 +11,17 @@ use crate::access::{Ask, Denied, Grant};
 use crate::client::Client;
 use crate::clients::{Presence, Purpose};
 use crate::cluster::LeaseUse;
-use crate::config::{Action, OnBusy, Publish};
-use crate::hub::{Counters, EndReason, PublishError, Publisher, PushError, StreamKey};
+use crate::config::{Action, OnBusy, Publish, Vhost};
+use crate::hub::{Counters, EndReason, PublishError, Publisher, PushError, Stream, StreamKey};
 use crate::media::FrameKind;
 use crate::observe::{Asked, Count, Reason};
 use crate::play::{Live, millis};
+use crate::relay::{EdgePush, LOOP, NotTaken};
 use crate::vhost;
+
+/// Servers without a GOP cache, such as nginx-rtmp, send sound at once and the picture from their next keyframe on: players are held that
+/// long for a picture that is announced, or they would be told of a stream without one.
+const MIDWAY: Duration = Duration::from_secs(3);
 
 /// A publish that is under way. Dropping it gives the stream back and writes the publish's line.
 pub(crate) struct Ingest {
@@ -28,6 +34,8 @@ pub(crate) struct Ingest {
     presence: Presence,
     /// Bytes of tag bodies that were taken.
     bytes: u64,
+    /// At an edge: what takes it on to the origin.
+    push: Option<EdgePush>,
     span: Span,
     since: Instant,
     last_media: Option<Instant>,
@@ -57,6 +65,12 @@ pub(crate) enum Refused {
     /// The hub does not give the claim.
     #[error(transparent)]
     Claim(#[from] PublishError),
+    /// It is a relay that has come through this node already.
+    #[error("{LOOP}")]
+    Loop,
+    /// This is an edge, and no origin takes the stream.
+    #[error(transparent)]
+    Origin(#[from] NotTaken),
 }
 
 impl Refused {
@@ -66,6 +80,8 @@ impl Refused {
             Self::Elsewhere(_) => Reason::Elsewhere,
             Self::Name(_) | Self::Disabled(_) => Reason::Name,
             Self::Blocked => Reason::Blocked,
+            Self::Loop => Reason::Loop,
+            Self::Origin(_) => Reason::Origin,
             Self::Claim(PublishError::Busy { .. }) => Reason::Busy,
             Self::Claim(PublishError::TooManyStreams { .. }) => Reason::Streams,
             Self::Claim(PublishError::Shutdown) => Reason::Shutdown,
@@ -89,6 +105,9 @@ pub(crate) enum Ended {
     /// The claim was taken.
     #[error("{}", told(*.0))]
     Claim(EndReason),
+    /// This is an edge, and no origin takes the stream any more.
+    #[error("no origin takes the stream any more")]
+    Origin,
 }
 
 impl Ended {
@@ -99,6 +118,7 @@ impl Ended {
             Self::Silent(_) => "normal_timeout",
             Self::Expired => "expired",
             Self::Claim(reason) => reason.name(),
+            Self::Origin => "origin_lost",
         }
     }
 }
@@ -127,7 +147,7 @@ pub(crate) struct Wanted<'a> {
 impl Ingest {
     /// Claims the stream. The current span gets its name.
     pub(crate) async fn begin(live: &Live, wanted: &Wanted<'_>) -> Result<Self, Refused> {
-        let (publisher, grant, lease) = match Self::claim(live, wanted).await {
+        let (publisher, push, grant, lease) = match Self::claim(live, wanted).await {
             Ok(claimed) => claimed,
             Err(Refused::Denied(denied)) => return Err(Refused::Denied(denied)),
             Err(refused) => {
@@ -168,6 +188,7 @@ impl Ingest {
             publisher: Some(publisher),
             grant,
             _lease: lease,
+            push,
             span,
             since: Instant::now(),
             last_media: None,
@@ -181,7 +202,7 @@ impl Ingest {
     async fn claim(
         live: &Live,
         wanted: &Wanted<'_>,
-    ) -> Result<(Publisher, Grant, Option<LeaseUse>), Refused> {
+    ) -> Result<(Publisher, Option<EdgePush>, Grant, Option<LeaseUse>), Refused> {
         let (vhost, settings) = live.vhosts().resolve(vhost::without_port(wanted.vhost));
         if !settings.enabled {
             return Err(Refused::Disabled(vhost));
@@ -203,6 +224,16 @@ impl Ingest {
                 return Err(denied.into());
             }
         };
+        let relay = live.relay();
+        if relay.is_loop(wanted.client) {
+            live.counters().count(Count::RelayLoop);
+            return Err(Refused::Loop);
+        }
+        let reject = settings.publish.on_busy == OnBusy::Reject;
+        if reject && live.hub().is_published(&key) && !relay.is_pulled(&key) {
+            // Said before an origin is asked, which would say so of the publisher that is here.
+            return Err(PublishError::Busy { key }.into());
+        }
         let lease = match live.cluster() {
             Some(cluster) => {
                 let take = settings.publish.on_busy == OnBusy::Kick;
@@ -211,12 +242,80 @@ impl Ingest {
             }
             None => None,
         };
+        let taken = relay.publish(&key, wanted.client).await?;
         let publisher = live.hub().publish(key, &settings, Instant::now())?;
         // It may have been blocked while others were asked.
         if live.is_blocked(publisher.stream().key()) {
             return Err(Refused::Blocked);
         }
-        Ok((publisher, grant, lease))
+        let stream = publisher.stream();
+        let push = taken.and_then(|taken| taken.start(live, stream));
+        relay.forward(live, stream, wanted.client);
+        Ok((publisher, push, grant, lease))
+    }
+
+    /// Claims the stream for a pull of this server's own, which nobody has to let in.
+    pub(crate) fn relay(
+        live: &Live,
+        key: &StreamKey,
+        settings: &Arc<Vhost>,
+        origin: &str,
+    ) -> Result<Self, PublishError> {
+        let publisher = live
+            .hub()
+            .publish(key.clone(), settings, Instant::now())
+            .inspect_err(|_| live.counters().count(Count::PublishRefused))?;
+        publisher.wait_for_tracks(MIDWAY);
+        info!(origin, protocol = "pull", "publish started");
+        live.counters().count(Count::Publish);
+        let client = Client {
+            id: live.next_client(),
+            peer: None,
+            protocol: "pull",
+            query: String::new(),
+            page: None,
+            url: origin.to_owned(),
+            via: String::new(),
+            secure: false,
+        };
+        let presence = live
+            .clients()
+            .enter(client, key.clone(), Purpose::Publish, false);
+        Ok(Self {
+            presence,
+            bytes: 0,
+            live: live.clone(),
+            publisher: Some(publisher),
+            grant: Grant::default(),
+            push: None,
+            // A copy is no stream of this node's own.
+            _lease: None,
+            span: Span::current(),
+            since: Instant::now(),
+            last_media: None,
+            announced: false,
+            reason: "shutdown",
+        })
+    }
+
+    /// What comes from now on is of another origin: time goes on, and players with it from the next keyframe.
+    pub(crate) fn renew(&self) {
+        if let Some(publisher) = &self.publisher {
+            publisher.renew(Instant::now());
+        }
+    }
+
+    /// The stream, while there is a claim.
+    pub(crate) fn stream(&self) -> Option<Arc<Stream>> {
+        self.publisher.as_ref().map(|p| Arc::clone(p.stream()))
+    }
+
+    /// Why the claim is gone, if it is.
+    pub(crate) fn ended(&self) -> Option<EndReason> {
+        if self.presence.card().is_kicked() {
+            return Some(EndReason::Operator);
+        }
+        self.publisher.as_ref().and_then(Publisher::ended)
     }
 
     /// Takes one tag body.
@@ -255,6 +354,9 @@ impl Ingest {
         if let Some(reason) = publisher.ended() {
             return Err(Ended::Claim(reason));
         }
+        if self.push.as_ref().is_some_and(EdgePush::has_failed) {
+            return Err(Ended::Origin);
+        }
         if self.grant.until().is_some_and(|until| now >= until) {
             return Err(Ended::Expired);
         }
@@ -278,6 +380,17 @@ impl Ingest {
     pub(crate) fn finish(mut self, reason: &'static str) {
         self.reason = reason;
     }
+
+    /// As [`Ingest::finish`], and the stream ends with it: nobody is held for another publisher.
+    pub(crate) fn finish_stream(mut self, reason: &'static str) {
+        self.reason = reason;
+        let stream = self.stream();
+        let live = self.live.clone();
+        drop(self);
+        if let Some(stream) = stream {
+            live.hub().end_unpublished(&stream);
+        }
+    }
 }
 
 impl Drop for Ingest {
@@ -291,6 +404,8 @@ impl Drop for Ingest {
             bytes,
             dropped,
         } = publisher.finish();
+        // After the last frames are in the log that it reads.
+        self.push = None;
         self.live.counters().publish_ended(bytes);
         if self.presence.card().is_kicked() {
             self.live.counters().count(Count::Kick);

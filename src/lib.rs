@@ -68,6 +68,7 @@ mod percent;
 pub mod play;
 pub mod proxy;
 mod record;
+mod relay;
 pub mod rtmp;
 pub mod service;
 pub mod tls;

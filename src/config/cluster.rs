@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::Ipv6Addr;
 use std::time::Duration;
 
-use super::kinds::{Time, one_of, parse_list, parse_scalar, quoted, split_list, words};
+use super::kinds::{Time, parse_list, parse_scalar, quoted, split_list, words};
 use super::node::{Data, Node};
 use super::schema::{Context, Leaf, section};
 use super::secret::Secret;
@@ -67,14 +67,6 @@ words! {
         /// Its request is proxied to that node: a connection there, and all bytes twice, for each player; for networks in which players
         /// reach some nodes only. RTMP players are sent there.
         Proxy = "proxy",
-    }
-}
-
-section! {
-    /// Streams of other servers.
-    pub struct Cluster {
-        /// What a player gets that asks for a stream which another node of the registry has. Without a registry, it has no effect.
-        on_elsewhere: OnElsewhere = OnElsewhere::Redirect => one_of(),
     }
 }
 

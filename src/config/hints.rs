@@ -9,7 +9,6 @@ const NOT_SERVED: &[&str] = &[
     "bandcheck",
     "dash",
     "exec",
-    "forward",
     "hds",
     "heartbeat",
     "hls",

@@ -12,7 +12,7 @@ use super::access::{Refer, Security, Tokens};
 use super::access_kinds::{Crossdomain, Origins};
 use super::api::Api;
 use super::cidr::{Network, Networks};
-use super::cluster::{BaseUrl, Cluster, NodeKeys, Overflow, Registry};
+use super::cluster::{BaseUrl, NodeKeys, Overflow, Registry};
 use super::kinds::{
     FilePath, FolderPath, HostNames, Int, Listen, Mounts, Recordings, Size, Switch, Time, one_of,
     words,
@@ -20,6 +20,7 @@ use super::kinds::{
 use super::mount::{Extension, Mount};
 use super::proxying::{ForwardedHeader, Route, Upstream, upstream_name};
 use super::recording_path::RecordingPath;
+use super::relay::{Cluster, Forward};
 use super::schema::section;
 use super::sections::{Item, Named, items, nested, optional, optional_items, or_word};
 use super::{DEFAULT_VHOST, EXAMPLE_UPSTREAM};
@@ -306,8 +307,10 @@ section! {
         refer: Refer = Refer::default() => nested(),
         /// Who may, by a signed URL.
         tokens: Tokens = Tokens::default() => nested(),
-        /// Streams of other servers.
+        /// Where the streams come from: published here, or pulled from origins.
         cluster: Cluster = Cluster::default() => nested(),
+        /// Pushing streams on to other servers.
+        forward: Forward = Forward::default() => nested(),
     }
 }
 

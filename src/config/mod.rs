@@ -35,6 +35,7 @@ mod node;
 mod print;
 mod proxying;
 mod recording_path;
+mod relay;
 mod reload;
 mod schema;
 mod secret;
@@ -60,7 +61,7 @@ pub use self::access_kinds::{AccessRule, Action, Crossdomain, Referrer};
 pub use self::api::{Api, ApiAuth, ApiMetrics};
 pub use self::cidr::{Network, NetworkError};
 pub(crate) use self::cluster::is_node_name;
-pub use self::cluster::{BaseUrl, Cluster, NodeKeys, OnElsewhere, RedisUrl, Registry, UrlScheme};
+pub use self::cluster::{BaseUrl, NodeKeys, OnElsewhere, RedisUrl, Registry, UrlScheme};
 pub use self::error::{ConfigError, ConfigErrors, Origin, Problem};
 pub use self::live::{
     Cert, Dvr, DvrPlan, Http, HttpRemux, Https, Limits, Live, Log, LogFormat, LogLevel, OnBusy,
@@ -74,6 +75,9 @@ pub use self::proxying::{
     RouteStreams, Server, ServerError, Upstream,
 };
 pub use self::recording_path::{Moment, Names, RecordingPath, RecordingPathError};
+pub use self::relay::{
+    Cluster, ClusterMode, Forward, OriginBalance, RelayProtocol, Remote, Scheme,
+};
 pub use self::reload::{Changes, needs_restart};
 pub use self::secret::Secret;
 

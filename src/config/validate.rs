@@ -9,6 +9,7 @@ use std::path::Path;
 use super::access::{MAX_TOKEN_KEYS, MIN_HMAC_KEY, Token, TokenKey, TokenScheme};
 use super::error::{ConfigError, Problem};
 use super::live::{Cert, DvrPlan, Live};
+use super::relay::ClusterMode;
 use super::schema::Origins;
 
 /// The largest certificate or key file that is read, in bytes: a chain of ten certificates is 20 KB.
@@ -77,6 +78,22 @@ pub(super) fn check(live: &Live, origins: &Origins) -> Vec<ConfigError> {
             );
         }
     }
+    for (name, vhost) in &live.vhosts {
+        let path = format!("live.vhosts.{name}");
+        let cluster = &vhost.cluster;
+        if cluster.mode == ClusterMode::Remote && cluster.origin.is_empty() {
+            report.missing(&format!("{path}.cluster.origin"), NEEDS_ORIGIN);
+        }
+        if cluster.mode == ClusterMode::Local && !cluster.origin.is_empty() {
+            report.conflict(
+                &format!("{path}.cluster.origin"),
+                "is asked for nothing with mode: local; an edge has mode: remote".to_owned(),
+            );
+        }
+        if vhost.forward.enabled && vhost.forward.destination.is_empty() {
+            report.missing(&format!("{path}.forward.destination"), NEEDS_DESTINATION);
+        }
+    }
     report.errors
 }
 
@@ -133,6 +150,8 @@ fn api(live: &Live, report: &mut Report<'_>) {
     }
 }
 
+const NEEDS_ORIGIN: &str = "an edge takes at least one origin, such as origin.example.com:1935";
+const NEEDS_DESTINATION: &str = "it takes a server to push to, such as cdn.example.com:1935";
 const NEEDS_CERT: &str = "it takes the file of a certificate chain in PEM";
 const NEEDS_KEY: &str = "it takes the file of a private key in PEM";
 

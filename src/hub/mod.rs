@@ -319,6 +319,20 @@ impl Hub {
         });
     }
 
+    /// Ends a stream that nobody publishes now, before its `republish_wait` is over.
+    pub(crate) fn end_unpublished(&self, stream: &Arc<Stream>) {
+        let mut registry = self.inner.registry.lock();
+        let key = stream.key();
+        if registry
+            .streams
+            .get(key)
+            .is_some_and(|entry| entry.control.is_none() && Arc::ptr_eq(&entry.stream, stream))
+        {
+            stream.end(EndReason::PublisherLeft);
+            registry.streams.remove(key);
+        }
+    }
+
     /// Ends every stream and refuses new ones. Players finish their responses; publishers find their claim ended.
     pub fn shutdown(&self) {
         let mut registry = self.inner.registry.lock();

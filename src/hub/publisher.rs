@@ -1,7 +1,7 @@
 //! The claim on a stream.
 
 use std::sync::{Arc, OnceLock};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
@@ -70,6 +70,18 @@ impl Publisher {
             self.hub.became_ready(self.stream.key());
         }
         Ok(())
+    }
+
+    /// Players may be held this long for a track that is announced, and not just for `guess_wait`: the stream may begin anywhere
+    /// between two keyframes.
+    pub(crate) fn wait_for_tracks(&self, at_least: Duration) {
+        self.stream.wait_for_tracks(at_least);
+    }
+
+    /// What comes from now on is of another source of the same stream, as of a publisher that came back: time goes on, and players
+    /// with it from the next keyframe.
+    pub(crate) fn renew(&self, now: Instant) {
+        self.stream.renew(self.id, now);
     }
 
     /// Set once the server ended the claim: the session should tell its peer and close.

@@ -78,6 +78,8 @@ struct Ingest {
     /// What a publisher had sent from whom the stream was taken, until it asks.
     replaced: Option<(u64, Counters)>,
     idle_since: Option<Instant>,
+    /// How long an announced track is waited for: `guess_wait`, unless the present publisher's is known to take longer.
+    guess_wait: Duration,
 }
 
 /// What a publisher sent.
@@ -128,6 +130,7 @@ impl Stream {
             config::TimeJitter::Off => TimeJitter::Off,
         });
         let mix = settings.play.mix_correct.then(MixCorrect::new);
+        let guess_wait = settings.http_remux.guess_wait;
         Self {
             key,
             settings,
@@ -154,6 +157,7 @@ impl Stream {
                 meter: report::Meter::default(),
                 replaced: None,
                 idle_since: None,
+                guess_wait,
             }),
             players: AtomicUsize::new(0),
             first_bytes: Mutex::default(),
@@ -227,21 +231,27 @@ impl Stream {
             ingest.replaced = Some((old, ingest.counters));
         }
         ingest.since = now;
-        ingest.ready = false;
         ingest.idle_since = None;
         ingest.counters = Counters::default();
+        ingest.guess_wait = self.settings.http_remux.guess_wait;
         ingest.meter.restart();
-        if ingest.had_publisher {
-            ingest.timeline.restart();
-            ingest.previous = Some(std::mem::take(&mut ingest.tracks));
-        }
+        ingest.turn();
         ingest.had_publisher = true;
-        ingest.awaiting_keyframe = true;
-        ingest.primary_video = None;
-        ingest.gop.clear();
-        ingest.audio = AudioCache::default();
-        for writer in &ingest.logs {
-            writer.log().restart();
+    }
+
+    /// Tracks that are announced may take this long to show.
+    pub(super) fn wait_for_tracks(&self, at_least: Duration) {
+        let mut ingest = self.ingest.lock();
+        ingest.guess_wait = ingest.guess_wait.max(at_least);
+    }
+
+    /// `publisher` goes on with frames from elsewhere. Nothing, unless the stream is its.
+    pub(super) fn renew(&self, publisher: u64, now: Instant) {
+        let mut ingest = self.ingest.lock();
+        if ingest.publisher == Some(publisher) {
+            self.drain_mix(&mut ingest);
+            ingest.since = now;
+            ingest.turn();
         }
     }
 
@@ -396,7 +406,7 @@ impl Stream {
         if !(audio || video) {
             return false;
         }
-        if now.saturating_duration_since(ingest.since) >= remux.guess_wait {
+        if now.saturating_duration_since(ingest.since) >= ingest.guess_wait {
             return true;
         }
         // One was seen; the other is waited for unless metadata came and did not announce it.
@@ -456,6 +466,24 @@ impl Stream {
             return Tick::BecameReady;
         }
         Tick::Nothing
+    }
+}
+
+impl Ingest {
+    /// What comes next has another clock, and headers of its own.
+    fn turn(&mut self) {
+        self.ready = false;
+        if self.had_publisher {
+            self.timeline.restart();
+            self.previous = Some(std::mem::take(&mut self.tracks));
+        }
+        self.awaiting_keyframe = true;
+        self.primary_video = None;
+        self.gop.clear();
+        self.audio = AudioCache::default();
+        for writer in &self.logs {
+            writer.log().restart();
+        }
     }
 }
 

@@ -281,6 +281,40 @@ impl FlvReader {
     }
 }
 
+/// The tags in bytes that hold whole ones, each with its PreviousTagSize; a file header with PreviousTagSize0 may stand before them.
+/// Ends at the first byte that is neither.
+pub(crate) struct Tags {
+    rest: Bytes,
+}
+
+impl Tags {
+    pub(crate) fn of(mut bytes: Bytes) -> Self {
+        if bytes.starts_with(&SIGNATURE) {
+            bytes.advance((HEADER_SIZE + PREVIOUS_TAG_SIZE).min(bytes.len()));
+        }
+        Self { rest: bytes }
+    }
+}
+
+impl Iterator for Tags {
+    type Item = FlvTag;
+
+    fn next(&mut self) -> Option<FlvTag> {
+        let header = TagHeader::read(self.rest.first_chunk::<TAG_HEADER_SIZE>()?);
+        let end = TAG_HEADER_SIZE + header.size;
+        if self.rest.len() < end + PREVIOUS_TAG_SIZE {
+            return None;
+        }
+        let body = self.rest.slice(TAG_HEADER_SIZE..end);
+        self.rest.advance(end + PREVIOUS_TAG_SIZE);
+        Some(FlvTag {
+            kind: header.first & TYPE_MASK,
+            timestamp_ms: header.timestamp_ms,
+            body,
+        })
+    }
+}
+
 /// The eleven bytes before a body.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct TagHeader {

@@ -40,6 +40,13 @@ pub struct Counters {
     file_ranges: AtomicU64,
     file_bytes: AtomicU64,
     proxy_headers_refused: AtomicU64,
+    pulls: AtomicU64,
+    pulls_failed: AtomicU64,
+    origins_lost: AtomicU64,
+    failovers: AtomicU64,
+    pushes: AtomicU64,
+    pushes_failed: AtomicU64,
+    relay_loops: AtomicU64,
     denials: Denials,
     plays_redirected: AtomicU64,
     plays_overflowed: AtomicU64,
@@ -133,6 +140,20 @@ pub struct Snapshot {
     pub proxy_retries: u64,
     /// Requests to an upstream that no server answered.
     pub proxy_failures: u64,
+    /// Pulls of streams from origins that began.
+    pub pulls: u64,
+    /// Times that no origin gave the stream of a pull, or none was well.
+    pub pulls_failed: u64,
+    /// Times that the origin of a pull was lost: its connection broke, or no frame came for `stall`.
+    pub origins_lost: u64,
+    /// Times that a pull went on from another origin.
+    pub failovers: u64,
+    /// Pushes of streams to other servers that were accepted, again after a failure included.
+    pub pushes: u64,
+    /// Times that a push broke or was refused.
+    pub pushes_failed: u64,
+    /// Plays and publishes that were refused since they had come through this node already.
+    pub relay_loops: u64,
 }
 
 /// What can be counted, one at a time.
@@ -152,6 +173,13 @@ pub(crate) enum Count {
     RecordingError,
     File,
     FileRange,
+    Pull,
+    PullFailed,
+    OriginLost,
+    Failover,
+    Push,
+    PushFailed,
+    RelayLoop,
     ProxyHeaderRefused,
     PlayRedirected,
     PlayOverflowed,
@@ -187,6 +215,13 @@ impl Counters {
             Count::RecordingError => &self.recording_errors,
             Count::File => &self.files,
             Count::FileRange => &self.file_ranges,
+            Count::Pull => &self.pulls,
+            Count::PullFailed => &self.pulls_failed,
+            Count::OriginLost => &self.origins_lost,
+            Count::Failover => &self.failovers,
+            Count::Push => &self.pushes,
+            Count::PushFailed => &self.pushes_failed,
+            Count::RelayLoop => &self.relay_loops,
             Count::ProxyHeaderRefused => &self.proxy_headers_refused,
             Count::PlayRedirected => &self.plays_redirected,
             Count::PlayOverflowed => &self.plays_overflowed,
@@ -285,6 +320,13 @@ impl Counters {
             files: get(&self.files),
             file_ranges: get(&self.file_ranges),
             file_bytes: get(&self.file_bytes),
+            pulls: get(&self.pulls),
+            pulls_failed: get(&self.pulls_failed),
+            origins_lost: get(&self.origins_lost),
+            failovers: get(&self.failovers),
+            pushes: get(&self.pushes),
+            pushes_failed: get(&self.pushes_failed),
+            relay_loops: get(&self.relay_loops),
             proxy_headers_refused: get(&self.proxy_headers_refused),
             plays_redirected: get(&self.plays_redirected),
             plays_overflowed: get(&self.plays_overflowed),

@@ -60,6 +60,10 @@ reasons! {
     Blocked = "blocked",
     /// Another node has the stream, or takes the player.
     Elsewhere = "elsewhere",
+    /// An edge: no origin gives it, or takes it.
+    Origin = "origin",
+    /// It is a relay that has come through this node already.
+    Loop = "loop",
     /// `security`: its address.
     Address = "address",
     /// `refer`: the page that it came from.

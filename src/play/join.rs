@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use thiserror::Error;
 use tracing::{debug, info};
@@ -13,6 +13,7 @@ use crate::clients::Purpose;
 use crate::config::{Action, OnMissing, StartTime, Vhost};
 use crate::hub::{Format, Seat, SeatError, Stream, StreamKey};
 use crate::observe::{Asked, Count, Reason};
+use crate::relay::{Answer, LOOP, Upstream};
 
 use super::Live;
 use super::account::{Account, Peer, millis};
@@ -20,6 +21,9 @@ use super::elsewhere::{Away, How};
 use super::limits::{self, Admission};
 use super::player::{Player, Rebase};
 use super::transport::Transport;
+
+/// Before a pull is begun anew that ended just so.
+const AGAIN: Duration = Duration::from_millis(50);
 
 /// Who wants to play what.
 pub(crate) struct Wish {
@@ -75,6 +79,12 @@ pub(crate) enum NoPlay {
     /// Another server has the stream, or room.
     #[error("it is to be played from another server")]
     Away(Box<Away>),
+    /// What the origin says of it.
+    #[error(transparent)]
+    Origin(#[from] Answer),
+    /// It is a relay that has come through this node already.
+    #[error("{LOOP}")]
+    Loop,
 }
 
 impl NoPlay {
@@ -85,7 +95,11 @@ impl NoPlay {
             Self::Left | Self::Denied(_) => return None,
             Self::Away(_) => Reason::Elsewhere,
             Self::Connections(_) => Reason::Connections,
-            Self::Missing | Self::Seat(SeatError::Ended) => Reason::NotFound,
+            Self::Missing | Self::Origin(Answer::Missing) | Self::Seat(SeatError::Ended) => {
+                Reason::NotFound
+            }
+            Self::Origin(_) => Reason::Origin,
+            Self::Loop => Reason::Loop,
             Self::Shutdown => Reason::Shutdown,
             Self::Kicked | Self::Blocked => Reason::Blocked,
             Self::Seat(SeatError::Unsupported(_)) => Reason::Format,
@@ -154,7 +168,7 @@ impl Live {
         match &result {
             Ok(_) => self.counters().count(Count::Play),
             Err(NoPlay::Left) => debug!(%peer, stream = %key, "a player left while it waited"),
-            Err(NoPlay::Missing) => {
+            Err(NoPlay::Missing | NoPlay::Origin(Answer::Missing)) => {
                 self.counters().count(Count::PlayNotFound);
                 info!(%peer, stream = %key, waited_ms = millis(asked.elapsed()), "no such stream");
             }
@@ -226,7 +240,7 @@ impl Live {
         );
         let card = Arc::clone(presence.card());
         let stream = tokio::select! {
-            stream = self.find_or_wait(wish, left) => stream?,
+            stream = self.stream_of(wish, left) => stream?,
             () = card.kicked() => return Err(NoPlay::Kicked),
         };
         presence.begins();
@@ -253,6 +267,9 @@ impl Live {
         if let Err(denied) = self.gate().look(wish.ask()) {
             self.denied(&denied, Action::Play, &wish.client, &wish.key);
             return Err(denied.into());
+        }
+        if self.relay().is_loop(&wish.client) {
+            return Err(NoPlay::Loop);
         }
         let Some(stream) = self.hub().find(&wish.key) else {
             let away = self.find_elsewhere(wish).await;
@@ -288,6 +305,88 @@ impl Live {
             // A player that gives up must not hold its place until the wait is over.
             () = left => Err(NoPlay::Left),
             away = self.appears_elsewhere(wish) => Err(NoPlay::Away(Box::new(away))),
+        }
+    }
+
+    /// The stream, wherever it comes from.
+    async fn stream_of(
+        &self,
+        wish: &Wish,
+        left: impl Future<Output = ()>,
+    ) -> Result<Arc<Stream>, NoPlay> {
+        if self.relay().is_loop(&wish.client) {
+            self.counters().count(Count::RelayLoop);
+            return Err(NoPlay::Loop);
+        }
+        match self.relay().upstream(wish.key.vhost(), &wish.client) {
+            Some(upstream) => self.pull_or_wait(wish, upstream, left).await,
+            None => self.find_or_wait(wish, left).await,
+        }
+    }
+
+    /// At an edge: the stream, when it is here or comes from an origin in time.
+    async fn pull_or_wait(
+        &self,
+        wish: &Wish,
+        upstream: Arc<Upstream>,
+        left: impl Future<Output = ()>,
+    ) -> Result<Arc<Stream>, NoPlay> {
+        let Wish {
+            key,
+            settings,
+            client,
+            ..
+        } = wish;
+        let relay = self.relay();
+        let pulled = relay.is_pulled(key);
+        if let Some(stream) = self.hub().find(key) {
+            if pulled && upstream.judges_each() {
+                tokio::select! {
+                    judged = relay.ask(upstream, key, client) => judged?,
+                    () = left => return Err(NoPlay::Left),
+                }
+            }
+            return Ok(stream);
+        }
+        // Published here, and not ready yet.
+        if !pulled && self.hub().is_published(key) {
+            return self.find_or_wait(wish, left).await;
+        }
+        // An origin that hangs is noticed, and another asked, in the time that an origin may be silent.
+        let patience = settings.play.wait.max(upstream.patience());
+        let late = tokio::time::sleep(patience);
+        tokio::pin!(left, late);
+        loop {
+            let mut waiter = relay.pull(self, Arc::clone(&upstream), key, settings, client);
+            tokio::select! {
+                stream = self.hub().wait_for(key) => {
+                    let stream = stream.ok_or(NoPlay::Shutdown)?;
+                    if upstream.judges_each() && !waiter.asked_with(&client.query) {
+                        relay.ask(upstream, key, client).await?;
+                    }
+                    return Ok(stream);
+                }
+                over = waiter.over() => match over.answer {
+                    // The word on another's query is none on this one.
+                    Some(Answer::Unauthorized | Answer::Forbidden)
+                        if !waiter.asked_with(&client.query) => {}
+                    Some(answer) => return Err(answer.into()),
+                    None => {
+                        // It gave way, or found nobody: this one is somebody.
+                        tokio::time::sleep(AGAIN).await;
+                        if let Some(stream) = self.hub().find(key) {
+                            return Ok(stream);
+                        }
+                    }
+                },
+                () = &mut late => {
+                    return Err(match waiter.is_away() {
+                        true => Answer::Away.into(),
+                        false => NoPlay::Missing,
+                    });
+                }
+                () = &mut left => return Err(NoPlay::Left),
+            }
         }
     }
 }

@@ -50,6 +50,7 @@ use crate::config::{self, UrlScheme};
 use crate::hub::{EndReason, Hub, StreamKey};
 use crate::observe::{Counters, Distribution, Text};
 use crate::record::{Recorded, Recorder, Recording};
+use crate::relay::Relay;
 
 use connection::Deadlines;
 use limits::Connections;
@@ -99,6 +100,7 @@ struct Inner {
     since: Instant,
     /// Guards who adds to the metrics; held while they are asked.
     exposed: Mutex<Vec<Expose>>,
+    relay: Relay,
 }
 
 /// Adds metrics of its own.
@@ -169,6 +171,7 @@ impl Live {
                 blocks: Blocks::default(),
                 since: Instant::now(),
                 exposed: Mutex::default(),
+                relay: Relay::new(&config),
                 settings: Shared::new(config),
             }),
         }
@@ -242,6 +245,20 @@ impl Live {
         let peer = session.client_addr()?.as_inet()?;
         let headers = &session.req_header().headers;
         Some(self.trusted_proxies().client(*peer, headers))
+    }
+
+    pub(crate) fn relay(&self) -> &Relay {
+        &self.inner.relay
+    }
+
+    /// Streams that are pulled from other servers now, those too that are not there yet.
+    pub fn pulls(&self) -> usize {
+        self.relay().pulls()
+    }
+
+    /// Pushes of streams to other servers, those too that try to connect.
+    pub fn pushes(&self) -> usize {
+        self.relay().pushes()
     }
 
     pub(crate) fn gate(&self) -> &Gate {

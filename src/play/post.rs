@@ -17,6 +17,7 @@ use crate::ingest::{Ended, Ingest, Refused, Wanted};
 use crate::media::flv::{FlvError, FlvReader, TAG_AUDIO, TAG_SCRIPT, TAG_VIDEO};
 use crate::media::{FrameKind, TagError, metadata};
 use crate::observe::{Asked, Count, Reason};
+use crate::relay::NotTaken;
 
 use super::account::Peer;
 use super::route::Target;
@@ -47,6 +48,7 @@ impl End {
         match self {
             Self::Ended(Ended::Claim(EndReason::Operator)) => StatusCode::FORBIDDEN,
             Self::Ended(Ended::Claim(_)) => StatusCode::CONFLICT,
+            Self::Ended(Ended::Origin) => StatusCode::BAD_GATEWAY,
             Self::Ended(Ended::Expired) => StatusCode::FORBIDDEN,
             Self::Ended(_) => StatusCode::REQUEST_TIMEOUT,
             Self::Container(_) | Self::Tag(_) | Self::Body(_) => StatusCode::BAD_REQUEST,
@@ -125,6 +127,11 @@ impl Live {
                         StatusCode::CONFLICT
                     }
                     Refused::Claim(_) => StatusCode::SERVICE_UNAVAILABLE,
+                    Refused::Loop => StatusCode::LOOP_DETECTED,
+                    Refused::Origin(NotTaken::Answer(answer)) => {
+                        StatusCode::from_u16(answer.status()).unwrap_or(StatusCode::BAD_GATEWAY)
+                    }
+                    Refused::Origin(NotTaken::NoRtmp) => StatusCode::NOT_IMPLEMENTED,
                 };
                 answer::text(session, status, crossdomain, &refused.to_string()).await?;
                 discard(session).await;

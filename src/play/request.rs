@@ -38,6 +38,13 @@ pub(super) enum Streamed {
 /// How long the last word to a player that is refused may take.
 const GOODBYE: Duration = Duration::from_secs(1);
 
+/// The nodes that a request came through: a list that may stand in several lines (RFC 9110 §7.6.3).
+fn via(session: &Session) -> String {
+    let lines = session.req_header().headers.get_all(header::VIA).iter();
+    let lines: Vec<&str> = lines.filter_map(|line| line.to_str().ok()).collect();
+    lines.join(", ")
+}
+
 impl Live {
     /// Answers the request if it is for a stream, or for a file below `live.http.root` where that is set. To be called in `request_filter`:
     ///
@@ -200,6 +207,7 @@ impl Live {
             query: request.uri.query().unwrap_or_default().to_owned(),
             page: page.map(str::to_owned),
             url: format!("{}{}", route::host(session), request.uri.path()),
+            via: via(session),
         }
     }
 
@@ -361,6 +369,10 @@ impl Live {
             }
             NoPlay::Denied(denied) => http::status_of(denied),
             NoPlay::Blocked | NoPlay::Kicked => StatusCode::FORBIDDEN,
+            NoPlay::Origin(answer) => {
+                StatusCode::from_u16(answer.status()).unwrap_or(StatusCode::BAD_GATEWAY)
+            }
+            NoPlay::Loop => StatusCode::LOOP_DETECTED,
             NoPlay::Seat(SeatError::Unsupported(_)) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             NoPlay::Connections(_) | NoPlay::Shutdown | NoPlay::Seat(_) => {
                 StatusCode::SERVICE_UNAVAILABLE

@@ -102,6 +102,7 @@ impl Live {
             workers.set_stall(limits.player_stall);
         }
         self.inner.recorder.reconfigure(&config);
+        self.inner.relay.reconfigure(&config);
         let settings = Settings::new(config);
         let config = Arc::clone(&settings.config);
         *self.inner.settings.now.write() = settings;

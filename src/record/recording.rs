@@ -5,14 +5,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 use tracing::{info, warn};
 
 use crate::config::{self, Dvr, DvrPlan};
 use crate::hub::{Log, Place as LogPlace, Read, Seat, StreamKey, Unit, Watch};
-use crate::media::flv::{
-    HEADER_SIZE, PREVIOUS_TAG_SIZE, SIGNATURE, TAG_AUDIO, TAG_HEADER_SIZE, TAG_VIDEO, TagHeader,
-};
+use crate::media::flv::{TAG_AUDIO, TAG_VIDEO, Tags};
 use crate::media::{Frame, FrameKind, TimeJitter, Timeline, Tracks, metadata};
 
 use super::file::Unfinished;
@@ -198,14 +196,14 @@ impl<'a> Recording<'a> {
         if self.awaiting_start
             && let Some(prelude) = &unit.prelude
         {
-            for frame in Tags::of(prelude.full.body()) {
+            for frame in frames(prelude.full.body()) {
                 let changed = self.tracks.update(&frame);
                 if changed && frame.sequence_header {
                     self.append(frame, false);
                 }
             }
         }
-        for frame in Tags::of(unit.data.body()) {
+        for frame in frames(unit.data.body()) {
             self.frame(frame);
         }
     }
@@ -410,40 +408,14 @@ pub(super) fn recorded(
 }
 
 /// The tags in a unit or a prelude, as frames with the 32-bit time of the log.
-struct Tags {
-    rest: Bytes,
-}
-
-impl Tags {
-    fn of(mut bytes: Bytes) -> Self {
-        if bytes.starts_with(&SIGNATURE) {
-            bytes.advance((HEADER_SIZE + PREVIOUS_TAG_SIZE).min(bytes.len()));
-        }
-        Self { rest: bytes }
-    }
-}
-
-impl Iterator for Tags {
-    type Item = Frame;
-
-    fn next(&mut self) -> Option<Frame> {
-        loop {
-            let header = TagHeader::read(self.rest.first_chunk::<TAG_HEADER_SIZE>()?);
-            let end = TAG_HEADER_SIZE + header.size;
-            if self.rest.len() < end + PREVIOUS_TAG_SIZE {
-                return None;
-            }
-            let body = self.rest.slice(TAG_HEADER_SIZE..end);
-            self.rest.advance(end + PREVIOUS_TAG_SIZE);
-            let (kind, body) = match header.first {
-                TAG_VIDEO => (FrameKind::Video, body),
-                TAG_AUDIO => (FrameKind::Audio, body),
-                _ => metadata::classify(&body),
-            };
-            // The hub has taken it, so it can be read.
-            if let Ok(frame) = Frame::parse(kind, u64::from(header.timestamp_ms), body) {
-                return Some(frame);
-            }
-        }
-    }
+fn frames(bytes: Bytes) -> impl Iterator<Item = Frame> {
+    Tags::of(bytes).filter_map(|tag| {
+        let (kind, body) = match tag.kind {
+            TAG_VIDEO => (FrameKind::Video, tag.body),
+            TAG_AUDIO => (FrameKind::Audio, tag.body),
+            _ => metadata::classify(&tag.body),
+        };
+        // The hub has taken it, so it can be read.
+        Frame::parse(kind, u64::from(tag.timestamp_ms), body).ok()
+    })
 }

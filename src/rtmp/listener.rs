@@ -27,6 +27,7 @@ use crate::media::{FrameKind, metadata};
 use crate::mux::rtmp::STREAM_ID;
 use crate::observe::{Asked, Count, Reason};
 use crate::play::{Admission, Joined, Live, NoPlay, Peer, SERVER, Said, Talk, TurnedAway, Wish};
+use crate::relay::Answer;
 use crate::vhost;
 
 use super::{
@@ -472,6 +473,7 @@ impl Connection {
             query: join_queries(&[name, &connect.app, &connect.tc_url].map(|n| split_query(n).1)),
             page: Some(connect.page_url.clone()).filter(|page| !page.is_empty()),
             url: split_query(&connect.tc_url).0.to_owned(),
+            via: connect.via.clone(),
         }
     }
 
@@ -530,6 +532,8 @@ impl Connection {
         joined.map_err(|refused| match refused {
             NoPlay::Denied(denied) => failed(denied.told().to_owned()),
             NoPlay::Away(away) => Reject::redirect(away.address),
+            NoPlay::Origin(answer) if answer != Answer::Missing => failed(answer.to_string()),
+            NoPlay::Loop => failed(refused.to_string()),
             refused => not_found(refused.to_string()),
         })
     }

@@ -101,6 +101,11 @@ const RULES: &[(&str, &[&str], &[&str])] = &[
         ],
     ),
     (
+        "relay",
+        &[],
+        &["crate::service", "crate::record", "crate::mux"],
+    ),
+    (
         "cluster",
         &[],
         &["pingora", "crate::play", "crate::rtmp", "crate::service"],

@@ -23,6 +23,7 @@ mod post;
 mod proxied;
 mod publish;
 mod reconnect;
+mod relay;
 mod routes;
 mod rtmp_play;
 mod shutdown;

@@ -268,14 +268,16 @@ fn nginx_rtmp_pulls() {
 }
 
 /// nginx in the foreground, with one RTMP application. Killed by its handle.
-struct Nginx {
+/// nginx with its RTMP module and an application `live`.
+pub struct Nginx {
     child: Child,
-    port: u16,
+    pub port: u16,
     _folder: tempfile::TempDir,
 }
 
 impl Nginx {
-    fn start(application: &str) -> Nginx {
+    /// `application`: further directives.
+    pub fn start(application: &str) -> Nginx {
         let folder = tempfile::tempdir().expect("a folder");
         let port = std::net::TcpListener::bind("127.0.0.1:0")
             .and_then(|l| l.local_addr())

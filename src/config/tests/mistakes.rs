@@ -347,13 +347,10 @@ fn keys_of_features_that_are_not_there() {
         let expected = format!("live.yaml:2:3: live.{key}: not served by this version");
         assert_eq!(errors(&format!("live:\n  {key}: {{}}\n")), expected);
     }
-    for key in ["forward", "http_hooks"] {
-        let text = format!("live:\n  vhosts:\n    __defaultVhost__:\n      {key}: {{}}\n");
-        let expected = format!(
-            "live.yaml:4:7: live.vhosts.__defaultVhost__.{key}: not served by this version"
-        );
-        assert_eq!(errors(&text), expected);
-    }
+    assert_eq!(
+        errors("live:\n  vhosts:\n    __defaultVhost__:\n      http_hooks: {}\n"),
+        "live.yaml:4:7: live.vhosts.__defaultVhost__.http_hooks: not served by this version"
+    );
     assert_eq!(
         errors("http_api: { listen: 1985 }"),
         "live.yaml:1:1: http_api: unknown key; here it is live.api"

@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use super::{default_vhost, good};
 use crate::config::{
-    Balance, Cert, Config, DvrPlan, ForwardedHeader, HashBy, HealthCheckKind, Live, LogFormat,
-    LogLevel, OnBusy, OnExpiry, OnMissing, Referrer, RouteStreams, Secret, StartTime, TimeJitter,
-    TokenScheme, Vhost, print_config, server_keys,
+    Balance, Cert, ClusterMode, Config, DvrPlan, ForwardedHeader, HashBy, HealthCheckKind, Live,
+    LogFormat, LogLevel, OnBusy, OnExpiry, OnMissing, OriginBalance, Referrer, RelayProtocol,
+    RouteStreams, Scheme, Secret, StartTime, TimeJitter, TokenScheme, Vhost, print_config,
+    server_keys,
 };
 
 #[test]
@@ -174,6 +175,24 @@ live:
         duration: 1m
         wait_keyframe: off
         time_jitter: zero
+      cluster:
+        mode: remote
+        origin: ['10.0.0.1:19350', 'http://[::1]:8080']
+        protocol: follow_client
+        vhost: 'origin.[vhost]'
+        token_traverse: on
+        idle: 0s
+        stall: 500ms
+        standby: on
+        balance: hash
+        retry: 1s
+        health_check: 0s
+        tls_verify: off
+        on_elsewhere: proxy
+      forward:
+        enabled: on
+        destination: ['cdn:1936', 'rtmps://cdn.example/[app]/[stream]?key=1']
+        tls_verify: off
       security:
         enabled: on
         seal: [allow play all, 'deny publish 10.0.0.0/8']
@@ -193,7 +212,6 @@ live:
           max_uses: 3
           on_expiry: end
           secure_link_md5: '$secure_link_expires$uri $secret'
-      cluster: { on_elsewhere: proxy }
 ";
 
 #[test]
@@ -403,6 +421,32 @@ fn every_key_is_read() {
         .collect();
     assert_eq!(keys, [("old", "an old key"), ("new", "a new key")]);
     assert!(!print_config(&config).contains("an old key"));
+    let cluster = &vhost.cluster;
+    assert_eq!(
+        (cluster.mode, cluster.protocol, cluster.balance),
+        (
+            ClusterMode::Remote,
+            RelayProtocol::FollowClient,
+            OriginBalance::Hash
+        )
+    );
+    assert_eq!(
+        (cluster.origin.len(), cluster.origin[1].scheme),
+        (2, Some(Scheme::Http))
+    );
+    assert!(cluster.token_traverse && cluster.standby && !cluster.tls_verify);
+    assert_eq!(
+        (cluster.idle, cluster.stall, cluster.retry),
+        (
+            Duration::ZERO,
+            Duration::from_millis(500),
+            Duration::from_secs(1)
+        )
+    );
+    assert_eq!(cluster.vhost, "origin.[vhost]");
+    let forward = &vhost.forward;
+    assert!(forward.enabled && !forward.tls_verify);
+    assert_eq!(forward.destination[1].path, "[app]/[stream]?key=1");
     // No key was forgotten above: only what is off by default and has no other sense here is as it was.
     let shown = print_config(&config);
     for key in crate::config::keys() {

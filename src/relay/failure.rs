@@ -1,0 +1,126 @@
+//! Why another server gave or took no stream, and what that says to those who wait for it.
+
+use std::time::Duration;
+
+use thiserror::Error;
+
+use crate::media::TagError;
+use crate::media::flv::FlvError;
+use crate::rtmp::ClientError;
+
+/// Why a connection to another server brought nothing, or no more.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub(crate) enum Failure {
+    /// Its name cannot be resolved.
+    #[error("{host} cannot be resolved: {reason}")]
+    Resolve { host: String, reason: String },
+    /// No connection.
+    #[error("{0}")]
+    Connect(String),
+    /// The connection broke.
+    #[error("{0}")]
+    Io(#[from] std::io::Error),
+    /// It closed the connection before it was through.
+    #[error("the server closed the connection")]
+    Closed,
+    /// It did not do something in time.
+    #[error("{what} took longer than {after:?}")]
+    Slow { what: &'static str, after: Duration },
+    /// No frame came.
+    #[error("no frame for {0:?}")]
+    Stalled(Duration),
+    /// It broke RTMP, or refused in RTMP.
+    #[error(transparent)]
+    Rtmp(#[from] ClientError),
+    /// It answered HTTP with something else than a stream.
+    #[error("HTTP status {0}")]
+    Status(u16),
+    /// HTTP broke.
+    #[error("{0}")]
+    Http(String),
+    /// What it sent is no FLV.
+    #[error("the body is no FLV: {0}")]
+    Flv(#[from] FlvError),
+    /// What it sent breaks a codec's format.
+    #[error("a tag broke its format: {0}")]
+    Media(#[from] TagError),
+    /// It points to others that point to others.
+    #[error("more than {0} redirects")]
+    Redirects(usize),
+    /// It points to what is no address of a stream.
+    #[error("a redirect to {0:?}, which is no address of a stream")]
+    BadRedirect(String),
+    /// The stream is over there, properly.
+    #[error("the stream ended there")]
+    Ended,
+}
+
+/// What a server that is well says of a stream that it does not give: the word of the origin, which its edge passes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub(crate) enum Answer {
+    /// 401
+    #[error("the origin wants credentials")]
+    Unauthorized,
+    /// 403, and RTMP's Rejected, Denied and Failed.
+    #[error("the origin refuses it")]
+    Forbidden,
+    /// 404, and RTMP's StreamNotFound.
+    #[error("the origin has no such stream")]
+    Missing,
+    /// 508 (RFC 5842 §7.2): the origin asks, perhaps by others, the one that asks it.
+    #[error("{LOOP}")]
+    Loop,
+    /// No origin answers.
+    #[error("no origin answers")]
+    Away,
+}
+
+impl Answer {
+    /// As an HTTP status.
+    pub(crate) fn status(self) -> u16 {
+        match self {
+            Self::Unauthorized => 401,
+            Self::Forbidden => 403,
+            Self::Missing => 404,
+            Self::Loop => 508,
+            Self::Away => 502,
+        }
+    }
+}
+
+/// Said by a node of the node whose relay it refuses, since the stream would come from itself. RTMP has no code for it.
+pub(crate) const LOOP: &str = "the relay would go in a circle";
+
+/// RTMP has no code for what is 401 over HTTP: the words of this server, as a node of its own kind says them.
+const WANTS_CREDENTIALS: [&str; 2] = ["a signed URL is needed", "the origin wants credentials"];
+
+impl Failure {
+    /// What the server's word says to those who wait for the stream; nothing when it is the server that failed.
+    pub(crate) fn answer(&self) -> Option<Answer> {
+        match self {
+            Self::Status(401) => Some(Answer::Unauthorized),
+            Self::Status(403) => Some(Answer::Forbidden),
+            Self::Status(404 | 410) => Some(Answer::Missing),
+            Self::Status(508) => Some(Answer::Loop),
+            Self::Rtmp(ClientError::Refused { code, description }) => match code.as_str() {
+                _ if description.contains(LOOP) => Some(Answer::Loop),
+                _ if WANTS_CREDENTIALS
+                    .iter()
+                    .any(|words| description.contains(words)) =>
+                {
+                    Some(Answer::Unauthorized)
+                }
+                "NetStream.Play.StreamNotFound" => Some(Answer::Missing),
+                "NetConnection.Connect.Rejected"
+                | "NetConnection.Connect.Failed"
+                | "NetStream.Play.Failed"
+                | "NetStream.Play.Denied"
+                | "NetStream.Publish.Denied"
+                | "NetStream.Publish.BadName" => Some(Answer::Forbidden),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+}

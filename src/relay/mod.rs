@@ -1,0 +1,264 @@
+//! Streams between servers.
+//!
+//! A pull is a publisher like any other (it holds a claim) whose frames come from another server; a push is a reader like any other
+//! whose socket goes to one. So nothing else in the code knows about relays.
+//!
+//! - [`target`]: addresses of streams; [`dial`]: connections; [`rtmp`], [`flv`]: the protocols, and [`source`]: a stream by either;
+//! - [`origins`]: which server is asked; [`errand`]: one stream asked of all of them; [`failure`]: what they say when they do not give it;
+//! - [`pull`] and [`standby`]: streams into the hub; [`push`], [`edge`] and [`forward`]: streams out of it.
+//!
+//! No relay goes in a circle: each says in `Via` (RFC 9110 §7.6.3; over RTMP in a property of connect) through which nodes it goes,
+//! and a node that finds itself there refuses.
+//!
+//! [`Relay`] is the door.
+
+mod backoff;
+mod dial;
+mod edge;
+mod errand;
+mod failure;
+mod flv;
+mod forward;
+mod origins;
+mod pull;
+mod push;
+mod rtmp;
+mod source;
+mod standby;
+mod target;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use parking_lot::{Mutex, RwLock};
+
+use crate::client::Client;
+use crate::config::{self, Cluster, ClusterMode, RelayProtocol, Remote, Scheme, Vhost};
+use crate::hub::StreamKey;
+use crate::play::Live;
+
+pub(crate) use edge::{EdgePush, NotTaken};
+pub(crate) use errand::Upstream;
+pub(crate) use failure::{Answer, LOOP};
+pub(crate) use pull::Waiter;
+
+use dial::Dialer;
+use edge::EdgePushes;
+use errand::Errand;
+use forward::Forwards;
+use pull::Pull;
+
+/// All relays of a server.
+pub(crate) struct Relay {
+    dialer: Arc<Dialer>,
+    /// The name of this node in `Via`.
+    node: String,
+    /// Held for a look-up, or to swap them.
+    edges: RwLock<HashMap<String, Edge>>,
+    /// Held for a look-up.
+    pulls: Arc<Mutex<HashMap<StreamKey, Arc<Pull>>>>,
+    edge_pushes: EdgePushes,
+    forwards: Forwards,
+}
+
+/// The origins of one vhost: for its pulls by players of RTMP and of the rest, and for its pushes.
+struct Edge {
+    rtmp: Arc<Upstream>,
+    http: Arc<Upstream>,
+    publish: Option<Arc<Upstream>>,
+}
+
+impl Relay {
+    /// For the vhosts of `config`.
+    pub(crate) fn new(config: &config::Live) -> Self {
+        let dialer = Arc::new(Dialer::new());
+        Relay {
+            edges: RwLock::new(edges(config, &dialer)),
+            dialer,
+            node: format!("pingora-live-{:016x}", backoff::random()),
+            pulls: Arc::default(),
+            edge_pushes: EdgePushes::default(),
+            forwards: Forwards::default(),
+        }
+    }
+
+    /// The vhosts of another configuration. What runs goes on with the origins it has.
+    pub(crate) fn reconfigure(&self, config: &config::Live) {
+        *self.edges.write() = edges(config, &self.dialer);
+    }
+
+    /// Pulls at work.
+    pub(crate) fn pulls(&self) -> usize {
+        self.pulls.lock().len()
+    }
+
+    /// Pushes at work, whether they are connected or try to be.
+    pub(crate) fn pushes(&self) -> usize {
+        self.forwards.count() + self.edge_pushes.lock().len()
+    }
+
+    /// Whether what a client wants has come through this node already.
+    pub(crate) fn is_loop(&self, client: &Client) -> bool {
+        client
+            .via
+            .split(',')
+            .filter_map(|hop| hop.split_whitespace().nth(1))
+            .any(|node| node == self.node)
+    }
+
+    /// The nodes that a relay made for `client` goes through.
+    fn via(&self, client: &Client) -> String {
+        match client.via.as_str() {
+            "" => format!("1.1 {}", self.node),
+            before => format!("{before}, 1.1 {}", self.node),
+        }
+    }
+
+    /// Where a stream of this vhost is pulled from for such a client, when the vhost is an edge's.
+    pub(crate) fn upstream(&self, vhost: &str, client: &Client) -> Option<Arc<Upstream>> {
+        let edges = self.edges.read();
+        let edge = edges.get(vhost)?;
+        let upstream = match client.protocol {
+            "rtmp" => &edge.rtmp,
+            _ => &edge.http,
+        };
+        upstream.ensure_watched();
+        Some(Arc::clone(upstream))
+    }
+
+    /// Another node as the place to pull from: `rtmp://host:port`, `http://host:port` or the same over TLS.
+    #[allow(dead_code, reason = "for the registry of nodes")]
+    pub(crate) fn node_upstream(&self, node: &Remote, settings: &Vhost) -> Arc<Upstream> {
+        let scheme = node.scheme.unwrap_or(Scheme::Rtmp);
+        Arc::new(Upstream::new(
+            vec![node.clone()],
+            scheme,
+            &settings.cluster,
+            &self.dialer,
+        ))
+    }
+
+    /// Pulls the stream for a client that wants to play it, or waits at the pull that there is. The caller waits for the stream at the
+    /// hub, and for [`Waiter::over`].
+    pub(crate) fn pull(
+        &self,
+        live: &Live,
+        upstream: Arc<Upstream>,
+        key: &StreamKey,
+        settings: &Arc<Vhost>,
+        client: &Client,
+    ) -> Waiter {
+        let mut pulls = self.pulls.lock();
+        if let Some(waiter) = pulls.get(key).and_then(Pull::wait) {
+            return waiter;
+        }
+        let errand = self.errand(upstream, key, client);
+        let pull = Pull::new(errand, Arc::clone(settings));
+        let waiter = Waiter::new(&pull);
+        pulls.insert(key.clone(), Arc::clone(&pull));
+        drop(pulls);
+        let all = Arc::clone(&self.pulls);
+        pull.spawn(live, move |ended| {
+            let mut all = all.lock();
+            let known = all.get(ended.key());
+            if known.is_some_and(|known| std::ptr::eq(Arc::as_ptr(known), ended)) {
+                all.remove(ended.key());
+            }
+        });
+        waiter
+    }
+
+    /// Whether the stream is pulled.
+    pub(crate) fn is_pulled(&self, key: &StreamKey) -> bool {
+        self.pulls
+            .lock()
+            .get(key)
+            .is_some_and(|pull| !pull.is_over())
+    }
+
+    /// Asks the origins whether this client may play the stream, and no more.
+    pub(crate) async fn ask(
+        &self,
+        upstream: Arc<Upstream>,
+        key: &StreamKey,
+        client: &Client,
+    ) -> Result<(), Answer> {
+        let errand = self.errand(upstream, key, client);
+        match errand.open(None).await {
+            Ok(opened) => {
+                opened.source.close().await;
+                Ok(())
+            }
+            Err(unopened) => Err(unopened.answer.unwrap_or(Answer::Away)),
+        }
+    }
+
+    fn errand(&self, upstream: Arc<Upstream>, key: &StreamKey, client: &Client) -> Errand {
+        Errand::new(
+            upstream,
+            Arc::clone(&self.dialer),
+            key.clone(),
+            client,
+            self.via(client),
+        )
+    }
+
+    /// Ends the pull of a stream that will be published here. Its players stay.
+    async fn yield_pull(&self, key: &StreamKey) {
+        let pull = self.pulls.lock().get(key).cloned();
+        if let Some(pull) = pull {
+            pull.cancel().await;
+        }
+    }
+}
+
+fn edges(config: &config::Live, dialer: &Arc<Dialer>) -> HashMap<String, Edge> {
+    config
+        .vhosts
+        .iter()
+        .filter(|(_, vhost)| vhost.enabled && vhost.cluster.mode == ClusterMode::Remote)
+        .map(|(name, vhost)| (name.clone(), Edge::new(&vhost.cluster, dialer)))
+        .collect()
+}
+
+impl Edge {
+    fn new(cluster: &Cluster, dialer: &Arc<Dialer>) -> Self {
+        let made = |scheme: Scheme, wanted: &dyn Fn(Scheme) -> bool| {
+            let remotes: Vec<Remote> = cluster
+                .origin
+                .iter()
+                .filter(|origin| wanted(origin.scheme.unwrap_or(scheme)))
+                .cloned()
+                .collect();
+            (!remotes.is_empty()).then(|| Arc::new(Upstream::new(remotes, scheme, cluster, dialer)))
+        };
+        let all = |scheme| {
+            made(scheme, &|_: Scheme| true)
+                .unwrap_or_else(|| Arc::new(Upstream::new(Vec::new(), scheme, cluster, dialer)))
+        };
+        let (rtmp, http) = match cluster.protocol {
+            RelayProtocol::Rtmp => (all(Scheme::Rtmp), None),
+            RelayProtocol::Rtmps => (all(Scheme::Rtmps), None),
+            RelayProtocol::Flv => (all(Scheme::Http), None),
+            RelayProtocol::Flvs => (all(Scheme::Https), None),
+            RelayProtocol::FollowClient => {
+                let rtmp = made(Scheme::Rtmp, &|scheme: Scheme| scheme.is_rtmp());
+                let http = made(Scheme::Http, &|scheme: Scheme| !scheme.is_rtmp());
+                // Entries that name one protocol only serve all players.
+                let rtmp_or_all = rtmp.unwrap_or_else(|| all(Scheme::Http));
+                (rtmp_or_all, Some(http.unwrap_or_else(|| all(Scheme::Rtmp))))
+            }
+        };
+        let default = match cluster.protocol {
+            RelayProtocol::Rtmp | RelayProtocol::FollowClient => Scheme::Rtmp,
+            RelayProtocol::Rtmps => Scheme::Rtmps,
+            RelayProtocol::Flv => Scheme::Http,
+            RelayProtocol::Flvs => Scheme::Https,
+        };
+        Edge {
+            http: http.unwrap_or_else(|| Arc::clone(&rtmp)),
+            rtmp,
+            publish: made(default, &|scheme: Scheme| scheme.is_rtmp()),
+        }
+    }
+}

@@ -1,0 +1,394 @@
+//! A pull: one stream from its origins into the hub, for as long as somebody wants it.
+//!
+//! A pull is a publisher like any other. When its origin is lost it keeps the claim and asks the others; players stay, and go on at
+//! a keyframe with time continuous. When no origin gives the stream at once, the claim is let go, the hub holds the players for
+//! `republish_wait`, and the pull goes on asking.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
+use tracing::{Instrument, info, info_span, warn};
+
+use crate::config::Vhost;
+use crate::hub::{EndReason, PushError, Stream, StreamKey};
+use crate::ingest::Ingest;
+use crate::media::FrameKind;
+use crate::observe::Count;
+use crate::play::Live;
+
+use super::backoff::Backoff;
+use super::errand::{Errand, Opened, Unopened};
+use super::failure::{Answer, Failure};
+use super::origins::Candidate;
+use super::source::{Packet, Source};
+use super::standby::Standby;
+
+/// How often a pull looks whether it is still wanted, and at its claim.
+const TICK: Duration = Duration::from_millis(100);
+
+/// A pull at work, as those see it who wait for it.
+pub(super) struct Pull {
+    pub(super) errand: Errand,
+    settings: Arc<Vhost>,
+    /// Players that wait for the stream.
+    waiters: AtomicUsize,
+    /// No origin answered when it was last tried.
+    away: AtomicBool,
+    cancelled: AtomicBool,
+    over: watch::Sender<Option<Over>>,
+}
+
+/// How a pull ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Over {
+    /// What the origins said, if that was the end.
+    pub(crate) answer: Option<Answer>,
+}
+
+/// A player that waits for a pull's stream. The pull goes on while there is one.
+pub(crate) struct Waiter {
+    pull: Arc<Pull>,
+    over: watch::Receiver<Option<Over>>,
+}
+
+impl Waiter {
+    pub(super) fn new(pull: &Arc<Pull>) -> Self {
+        pull.waiters.fetch_add(1, Ordering::Relaxed);
+        Waiter {
+            over: pull.over.subscribe(),
+            pull: Arc::clone(pull),
+        }
+    }
+
+    /// Returns when the pull has ended.
+    pub(crate) async fn over(&mut self) -> Over {
+        match self.over.wait_for(Option::is_some).await {
+            Ok(over) => over.unwrap_or(Over { answer: None }),
+            // The sender lives in the pull, which is held here.
+            Err(_) => Over { answer: None },
+        }
+    }
+
+    /// Whether the origins judged this very query.
+    pub(crate) fn asked_with(&self, query: &str) -> bool {
+        self.pull.errand.query == query
+    }
+
+    /// Whether no origin answers.
+    pub(crate) fn is_away(&self) -> bool {
+        self.pull.away.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Waiter {
+    fn drop(&mut self) {
+        self.pull.waiters.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Pull {
+    pub(super) fn new(errand: Errand, settings: Arc<Vhost>) -> Arc<Self> {
+        Arc::new(Pull {
+            errand,
+            settings,
+            waiters: AtomicUsize::new(0),
+            away: AtomicBool::new(false),
+            cancelled: AtomicBool::new(false),
+            over: watch::Sender::new(None),
+        })
+    }
+
+    /// One more waits, unless it has ended.
+    pub(super) fn wait(self: &Arc<Self>) -> Option<Waiter> {
+        let waiter = Waiter::new(self);
+        let ended = waiter.over.borrow().is_some();
+        (!ended).then_some(waiter)
+    }
+
+    /// It is no longer wanted, whoever plays. Returns when it has let the stream go.
+    pub(super) async fn cancel(self: Arc<Self>) {
+        self.cancelled.store(true, Ordering::Relaxed);
+        let mut over = self.over.subscribe();
+        let _ = over.wait_for(Option::is_some).await;
+    }
+
+    pub(super) fn is_over(&self) -> bool {
+        self.over.borrow().is_some()
+    }
+
+    pub(super) fn key(&self) -> &StreamKey {
+        &self.errand.key
+    }
+
+    /// Begins. `done` is called when it has ended.
+    pub(super) fn spawn(self: &Arc<Self>, live: &Live, done: impl FnOnce(&Self) + Send + 'static) {
+        let key = self.key();
+        let span = info_span!(
+            parent: None,
+            "pull",
+            vhost = key.vhost(),
+            app = key.app(),
+            stream = key.stream(),
+        );
+        let work = Work {
+            pull: Arc::clone(self),
+            live: live.clone(),
+            ingest: None,
+            stream: None,
+            standby: None,
+            unwanted_since: None,
+        };
+        live.counters().count(Count::Pull);
+        let pull = Arc::clone(self);
+        let task = async move {
+            // Also when the task is dropped with its runtime.
+            let mut end = End {
+                pull,
+                done: Some(done),
+                over: Over { answer: None },
+            };
+            end.over = work.run().await;
+        };
+        tokio::spawn(task.instrument(span));
+    }
+}
+
+/// Tells those who wait, whatever ends the task.
+struct End<F: FnOnce(&Pull)> {
+    pull: Arc<Pull>,
+    done: Option<F>,
+    over: Over,
+}
+
+impl<F: FnOnce(&Pull)> Drop for End<F> {
+    fn drop(&mut self) {
+        if let Some(done) = self.done.take() {
+            done(&self.pull);
+        }
+        self.pull.over.send_replace(Some(self.over));
+    }
+}
+
+/// The task of a pull.
+struct Work {
+    pull: Arc<Pull>,
+    live: Live,
+    ingest: Option<Ingest>,
+    /// Kept beyond the claim: its players may still be there.
+    stream: Option<Arc<Stream>>,
+    standby: Option<Standby>,
+    unwanted_since: Option<Instant>,
+}
+
+/// Why frames no longer come from an origin.
+enum Stopped {
+    /// Nobody wants them, or the claim is gone: for this reason.
+    Done(&'static str),
+    /// The origin.
+    Lost(Failure),
+}
+
+impl Work {
+    async fn run(mut self) -> Over {
+        let mut backoff = Backoff::new(self.pull.errand.upstream.cluster.retry);
+        let mut last: Option<SocketAddr> = None;
+        loop {
+            if let Some(reason) = self.done() {
+                return self.end(reason, None);
+            }
+            let (opened, kept) = match self.warm().await {
+                Some((opened, kept)) => (Ok(opened), kept),
+                None => (self.pull.errand.open(last).await, Vec::new()),
+            };
+            match opened {
+                Ok(opened) => {
+                    self.pull.away.store(false, Ordering::Relaxed);
+                    if last.is_some_and(|last| last != opened.candidate.address) {
+                        self.live.counters().count(Count::Failover);
+                    }
+                    last = Some(opened.candidate.address);
+                    let candidate = opened.candidate.clone();
+                    match self.pump(opened, kept, &mut backoff).await {
+                        Stopped::Done(reason) => return self.end(reason, None),
+                        Stopped::Lost(failure) => self.lost(&candidate, &failure),
+                    }
+                    if last.is_some() && self.pull.errand.upstream.origins.count() == 1 {
+                        // Nobody else is there to be asked meanwhile.
+                        self.pause(&mut backoff).await;
+                    }
+                }
+                Err(Unopened {
+                    answer: Some(answer),
+                    away,
+                }) if !away || self.stream.is_none() => {
+                    info!("no stream: {answer}");
+                    return self.end("publisher_left", Some(answer));
+                }
+                Err(Unopened { away, .. }) => {
+                    self.pull.away.store(away, Ordering::Relaxed);
+                    self.live.counters().count(Count::PullFailed);
+                    // From here on the hub's clock runs.
+                    if let Some(ingest) = self.ingest.take() {
+                        ingest.finish("origin_lost");
+                    }
+                    self.pause(&mut backoff).await;
+                }
+            }
+        }
+    }
+
+    async fn warm(&mut self) -> Option<(Opened<Source>, Vec<Packet>)> {
+        self.standby.take()?.take().await
+    }
+
+    fn lost(&self, candidate: &Candidate, failure: &Failure) {
+        let origin = &candidate.remote;
+        if matches!(failure, Failure::Ended) {
+            info!(%origin, "{failure}");
+        } else {
+            warn!(%origin, "origin lost: {failure}");
+            self.live.counters().count(Count::OriginLost);
+            self.pull.errand.upstream.origins.failed(candidate.address);
+        }
+    }
+
+    /// Carries frames into the hub.
+    async fn pump(
+        &mut self,
+        mut opened: Opened<Source>,
+        kept: Vec<Packet>,
+        backoff: &mut Backoff,
+    ) -> Stopped {
+        let stall = self.pull.errand.upstream.cluster.stall;
+        let mut fresh = true;
+        let mut last = Instant::now();
+        let mut looked = last;
+        let mut kept = kept.into_iter();
+        loop {
+            let packet = match kept.next() {
+                Some(packet) => Ok(Some(packet)),
+                None => opened.source.next(Instant::now() + TICK).await,
+            };
+            let now = Instant::now();
+            match packet {
+                Ok(Some(packet)) => {
+                    if std::mem::take(&mut fresh)
+                        && let Err(stopped) = self.claim(&opened.candidate)
+                    {
+                        return stopped;
+                    }
+                    if matches!(packet.kind, FrameKind::Audio | FrameKind::Video) {
+                        last = now;
+                        backoff.reset();
+                        self.keep_warm(&opened.candidate);
+                    }
+                    match self.push(packet) {
+                        Ok(()) => {}
+                        Err(PushError::Ended(reason)) => return Stopped::Done(reason.name()),
+                        Err(PushError::Malformed(error)) => {
+                            self.live.counters().count(Count::ProtocolError);
+                            return Stopped::Lost(error.into());
+                        }
+                    }
+                }
+                Ok(None) => {}
+                Err(failure) => return Stopped::Lost(failure),
+            }
+            if now.saturating_duration_since(looked) >= TICK {
+                looked = now;
+                if let Some(reason) = self.done() {
+                    opened.source.close().await;
+                    return Stopped::Done(reason);
+                }
+            }
+            if now.saturating_duration_since(last) >= stall {
+                return Stopped::Lost(Failure::Stalled(stall));
+            }
+        }
+    }
+
+    /// The stream is ours, or ours still, but from another origin.
+    fn claim(&mut self, candidate: &Candidate) -> Result<(), Stopped> {
+        if let Some(ingest) = &mut self.ingest {
+            info!(origin = %candidate.remote, "pull goes on");
+            ingest.renew();
+            return Ok(());
+        }
+        let origin = candidate.remote.to_string();
+        match Ingest::relay(&self.live, self.pull.key(), &self.pull.settings, &origin) {
+            Ok(ingest) => {
+                self.stream = ingest.stream();
+                self.ingest = Some(ingest);
+                Ok(())
+            }
+            // Published here meanwhile, or a limit.
+            Err(refused) => {
+                warn!("no claim for a pull: {refused}");
+                Err(Stopped::Done("denied"))
+            }
+        }
+    }
+
+    fn push(&mut self, packet: Packet) -> Result<(), PushError> {
+        match &mut self.ingest {
+            Some(ingest) => ingest.push(packet.kind, packet.timestamp, packet.payload),
+            None => Ok(()),
+        }
+    }
+
+    fn keep_warm(&mut self, candidate: &Candidate) {
+        let upstream = &self.pull.errand.upstream;
+        if self.standby.is_none() && upstream.cluster.standby && upstream.origins.count() > 1 {
+            let errand = self.pull.errand.clone();
+            self.standby = Some(Standby::start(errand, candidate.address));
+        }
+    }
+
+    /// Why there is nothing left to do, if so.
+    fn done(&mut self) -> Option<&'static str> {
+        if self.live.hub().is_shut_down() {
+            return Some(EndReason::Shutdown.name());
+        }
+        if let Some(reason) = self.ingest.as_ref().and_then(Ingest::ended) {
+            return Some(reason.name());
+        }
+        if self.pull.cancelled.load(Ordering::Relaxed) {
+            return Some("published_here");
+        }
+        let players = self.stream.as_ref().map_or(0, |stream| stream.players());
+        if players > 0 || self.pull.waiters.load(Ordering::Relaxed) > 0 {
+            self.unwanted_since = None;
+            return None;
+        }
+        let since = *self.unwanted_since.get_or_insert_with(Instant::now);
+        let idle = self.pull.errand.upstream.cluster.idle;
+        (since.elapsed() >= idle).then_some(EndReason::Idle.name())
+    }
+
+    async fn pause(&mut self, backoff: &mut Backoff) {
+        let until = Instant::now() + backoff.pause();
+        while Instant::now() < until && self.done().is_none() {
+            let left = until.saturating_duration_since(Instant::now());
+            tokio::time::sleep(left.min(TICK)).await;
+        }
+    }
+
+    /// Lets the stream go. Players that are there end now when the origins have no more of it: these have waited for its publisher
+    /// already.
+    fn end(&mut self, reason: &'static str, answer: Option<Answer>) -> Over {
+        let now = answer.is_some() || reason == EndReason::Idle.name();
+        if let Some(ingest) = self.ingest.take() {
+            if now {
+                ingest.finish_stream(reason);
+            } else {
+                ingest.finish(reason);
+            }
+        } else if now && let Some(stream) = &self.stream {
+            self.live.hub().end_unpublished(stream);
+        }
+        Over { answer }
+    }
+}

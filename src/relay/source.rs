@@ -1,0 +1,108 @@
+//! A stream that comes from another server, whatever the protocol.
+
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use bytes::Bytes;
+
+use crate::media::FrameKind;
+use crate::rtmp::{ClientError, Purpose};
+
+use super::dial::Dialer;
+use super::failure::Failure;
+use super::flv::{self, Flv};
+use super::rtmp::{self, Rtmp};
+use super::target::Target;
+
+/// How many redirects of RTMP servers are followed.
+const MAX_REDIRECTS: usize = 3;
+
+/// What a server is told besides the stream's address.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Ask {
+    /// Where the server was found; its name is resolved otherwise.
+    pub(crate) address: Option<SocketAddr>,
+    /// The nodes on the way, this one last.
+    pub(crate) via: String,
+    /// The page that the player is on, empty for none.
+    pub(crate) page: String,
+    /// Whether certificates are checked.
+    pub(crate) verify: bool,
+}
+
+/// One tag body.
+#[derive(Clone, Debug)]
+pub(crate) struct Packet {
+    pub(crate) kind: FrameKind,
+    /// Milliseconds modulo 2^32, by the server's clock.
+    pub(crate) timestamp: u32,
+    pub(crate) payload: Bytes,
+}
+
+/// A stream that plays.
+pub(crate) enum Source {
+    Rtmp(Box<Rtmp>),
+    Flv(Box<Flv>),
+}
+
+impl Source {
+    /// Asks for a stream; returns once the server said that it plays, or will.
+    pub(crate) async fn open(dialer: &Dialer, target: &Target, ask: &Ask) -> Result<Self, Failure> {
+        if target.scheme.is_rtmp() {
+            let rtmp = open_rtmp(dialer, target, ask, Purpose::Play).await?;
+            Ok(Source::Rtmp(Box::new(rtmp)))
+        } else {
+            let flv = Flv::open(dialer, target, ask).await?;
+            Ok(Source::Flv(Box::new(flv)))
+        }
+    }
+
+    /// The next frame; none when `until` comes first.
+    pub(crate) async fn next(&mut self, until: Instant) -> Result<Option<Packet>, Failure> {
+        match self {
+            Source::Rtmp(rtmp) => rtmp.next(until).await,
+            Source::Flv(flv) => flv.next(until).await,
+        }
+    }
+
+    /// Says that no more is wanted.
+    pub(crate) async fn close(self) {
+        if let Source::Rtmp(rtmp) = self {
+            rtmp.close().await;
+        }
+    }
+}
+
+/// An RTMP connection to where the server, or those that it points to, will have it.
+pub(crate) async fn open_rtmp(
+    dialer: &Dialer,
+    target: &Target,
+    ask: &Ask,
+    purpose: Purpose,
+) -> Result<Rtmp, Failure> {
+    let mut target = target.clone();
+    let mut ask = ask.clone();
+    for _ in 0..=MAX_REDIRECTS {
+        match Rtmp::open(dialer, &target, &ask, purpose).await {
+            Err(Failure::Rtmp(ClientError::Redirected { url })) => {
+                let next = target
+                    .redirected(&url)
+                    .ok_or_else(|| Failure::BadRedirect(url.clone()))?;
+                tracing::debug!(from = %target, to = %next, "redirected");
+                target = next;
+                ask.address = None;
+            }
+            opened => return opened,
+        }
+    }
+    Err(Failure::Redirects(MAX_REDIRECTS))
+}
+
+/// Whether a server is there and speaks the protocol.
+pub(crate) async fn greets(dialer: &Dialer, target: &Target, ask: &Ask) -> Result<(), Failure> {
+    if target.scheme.is_rtmp() {
+        rtmp::greets(dialer, target, ask).await
+    } else {
+        flv::greets(dialer, target, ask).await
+    }
+}

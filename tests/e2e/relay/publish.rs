@@ -1,0 +1,152 @@
+//! Publishing through an edge, and forwarding.
+
+use std::time::{Duration, Instant};
+
+use super::super::rtmp_play::Nginx;
+use super::super::support::feed::{Feed, Plan};
+use super::super::support::flv::{AUDIO, Tag, VIDEO, assert_continuous, assert_run_of};
+use super::super::support::player::Player;
+use super::super::support::programs::{self, FFMPEG_DEBIAN};
+use super::super::support::rtmp::Client;
+use super::super::support::server::Server;
+use super::super::support::{PATIENCE, fixtures, wait_for};
+use super::{edge_of, lines, rtmp_of};
+
+/// What is published at an edge is played there, at its origin, and at another edge.
+#[test]
+fn a_publish_at_an_edge_reaches_the_origin() {
+    let origin = Server::start("");
+    let edge = Server::start(&edge_of(&[rtmp_of(&origin)], ""));
+    let other = Server::start(&edge_of(&[rtmp_of(&origin)], ""));
+    let feed = Feed::start(&edge, "live", "x", Plan::of(&fixtures::h264_aac()));
+    for server in [&edge, &origin, &other] {
+        let player = Player::open(server, "/live/x.flv");
+        let flv = player.wait("two seconds", PATIENCE, |flv| {
+            flv.frames(VIDEO).len() > 50 && flv.frames(AUDIO).len() > 50
+        });
+        let sent = feed.sent();
+        for kind in [VIDEO, AUDIO] {
+            let sent: Vec<&Tag> = sent
+                .iter()
+                .filter(|tag| tag.kind == kind && tag.is_coded())
+                .collect();
+            assert_run_of(&flv.frames(kind), &sent);
+        }
+    }
+    // The name is the origin's to give.
+    let mut second = Client::connect(other.address("rtmp"), "live").expect("RTMP");
+    assert_ne!(
+        second.publish("x").expect("an answer"),
+        "NetStream.Publish.Start"
+    );
+    feed.finish();
+    wait_for("the origin sees the end", PATIENCE, || {
+        (lines(&origin, &["publish ended", "client_left"]) > 0).then_some(())
+    });
+    // And the name is free again.
+    let _again = Feed::start(&edge, "live", "x", Plan::of(&fixtures::h264_aac()));
+}
+
+/// POST of FLV at an edge, as ffmpeg does.
+#[test]
+fn a_publish_over_http_at_an_edge() {
+    let origin = Server::start("");
+    let edge = Server::start(&edge_of(&[rtmp_of(&origin)], ""));
+    let _job = programs::publish_loop(
+        FFMPEG_DEBIAN,
+        &fixtures::h264_aac(),
+        &edge.http("/live/x.flv"),
+    );
+    let player = Player::open(&origin, "/live/x.flv");
+    player.wait("two seconds", PATIENCE, |flv| flv.frames(VIDEO).len() > 50);
+}
+
+/// The origin that takes a stream is killed: the next one takes it, and the publisher does not notice.
+#[test]
+fn the_next_origin_takes_a_publish() {
+    let mut origins = vec![Server::start(""), Server::start("")];
+    let addresses = [rtmp_of(&origins[0]), rtmp_of(&origins[1])];
+    let edge = Server::start(&edge_of(&addresses, "retry: 300ms"));
+    let feed = Feed::start(&edge, "live", "x", Plan::of(&fixtures::h264_aac()));
+    let local = Player::open(&edge, "/live/x.flv");
+    local.wait("a second", PATIENCE, |flv| flv.frames(VIDEO).len() > 25);
+    let taken = edge.wait_log(&["pushed to the origin"], PATIENCE);
+    let first = addresses
+        .iter()
+        .position(|address| taken.contains(address))
+        .expect("one of them");
+    drop(origins.remove(first));
+    let player = Player::open(&origins[0], "/live/x.flv");
+    player.wait("two seconds", PATIENCE, |flv| flv.frames(VIDEO).len() > 50);
+    assert!(feed.is_running(), "the publisher goes on");
+    local.wait_more(50, PATIENCE);
+    for kind in [VIDEO, AUDIO] {
+        assert_continuous(&local.flv().frames(kind), 1000);
+    }
+}
+
+/// With no origin, a publisher is refused, at once.
+#[test]
+fn no_origin_takes_a_publish() {
+    let port = super::super::support::proxies::free_port();
+    let edge = Server::start(&edge_of(&[format!("127.0.0.1:{port}")], ""));
+    let mut client = Client::connect(edge.address("rtmp"), "live").expect("RTMP");
+    let since = Instant::now();
+    assert_eq!(
+        client.publish("x").expect("an answer"),
+        "NetStream.Publish.Denied"
+    );
+    assert!(since.elapsed() < Duration::from_secs(5));
+}
+
+/// Forwarded to nginx-rtmp and to a server of ours, and pulled back from nginx by an edge. One that is away disturbs nothing.
+#[test]
+fn forward_to_nginx_and_back() {
+    let nginx = Nginx::start("");
+    let second = Server::start("");
+    let away = super::super::support::proxies::free_port();
+    let server = Server::start(&format!(
+        "vhosts:\n  __defaultVhost__:\n    forward: {{ enabled: on, destination: [\"127.0.0.1:{}\", \"rtmp://{}/copy/[app]-[stream]\", \"127.0.0.1:{away}\"] }}\n",
+        nginx.port,
+        rtmp_of(&second)
+    ));
+    let back = Server::start(&edge_of(&[format!("127.0.0.1:{}", nginx.port)], ""));
+    for (name, fixture) in [("x", fixtures::h264_aac()), ("hevc", fixtures::hevc_aac())] {
+        let feed = Feed::start(&server, "live", name, Plan::of(&fixture));
+        let copy = Player::open(&second, &format!("/copy/live-{name}.flv"));
+        let mut players = vec![copy];
+        // nginx's module knows the codecs of Flash.
+        if name == "x" {
+            players.push(Player::open(&back, "/live/x.flv"));
+        }
+        for player in players {
+            let flv = player.wait("two seconds", PATIENCE, |flv| flv.frames(VIDEO).len() > 50);
+            let sent = feed.sent();
+            let sent: Vec<&Tag> = sent
+                .iter()
+                .filter(|tag| tag.kind == VIDEO && tag.is_coded())
+                .collect();
+            assert_run_of(&flv.frames(VIDEO), &sent);
+        }
+        server.wait_log(&["forward failed", &away.to_string()], PATIENCE);
+    }
+}
+
+/// A destination that is killed and comes back is pushed to again; the stream goes on meanwhile.
+#[test]
+fn a_forward_tries_again() {
+    let port = super::super::support::proxies::free_port();
+    let listen = format!("rtmp: {{ listen: [\"127.0.0.1:{port}\"] }}\n");
+    let server = Server::start(&format!(
+        "vhosts:\n  __defaultVhost__:\n    forward: {{ enabled: on, destination: \"127.0.0.1:{port}\" }}\n"
+    ));
+    let destination = Server::start(&listen);
+    let feed = Feed::start(&server, "live", "x", Plan::of(&fixtures::h264_aac()));
+    let player = Player::open(&destination, "/live/x.flv");
+    player.wait("a second", PATIENCE, |flv| flv.frames(VIDEO).len() > 25);
+    drop(destination);
+    let destination = Server::start(&listen);
+    let player = Player::open(&destination, "/live/x.flv");
+    player.wait("frames again", PATIENCE, |flv| flv.frames(VIDEO).len() > 25);
+    assert!(feed.is_running());
+}
