@@ -577,3 +577,51 @@ async fn those_who_wait_are_told_when_the_stream_is_ready() {
     let found = tokio::time::timeout(Duration::from_secs(5), waiting).await;
     assert!(found.unwrap().unwrap().is_none());
 }
+
+/// What a player of sound alone starts at begins with the tables, and there is such a place each 100 ms.
+#[test]
+fn players_of_ts_without_pictures_start_at_the_tables() {
+    const PAT: &[u8] = &[0x47, 0x40, 0x00];
+    for merge_ms in [0, 350] {
+        let rig = Rig::new(|v| v.play.mw_latency = Duration::from_millis(merge_ms));
+        let p = rig.publish();
+        rig.push(
+            &p,
+            FrameKind::Metadata,
+            0,
+            b"\x02\0\x0aonMetaData\x08\0\0\0\x01\0\x0caudiocodecid\0\x40\x24\0\0\0\0\0\0\0\0\x09",
+        );
+        rig.audio_headers(&p, 0);
+        rig.audio(&p, 0);
+        let seat = rig.stream().expect("ready").open(Format::Ts, 0).unwrap();
+        for n in 1..200 {
+            rig.audio(&p, n * 23);
+        }
+        let mut units = Vec::new();
+        seat.log().read(0, usize::MAX, usize::MAX, &mut units);
+        let starts: Vec<_> = units.iter().filter(|u| u.prelude.is_some()).collect();
+        for unit in &starts {
+            assert!(unit.data.body().starts_with(PAT), "at {} ms", unit.dts_ms);
+        }
+        let longest = starts.windows(2).map(|w| w[1].dts_ms - w[0].dts_ms).max();
+        let bound = 100 + 23 + merge_ms;
+        assert!(
+            longest.is_some_and(|ms| ms <= bound),
+            "{longest:?} ms, {merge_ms} are merged"
+        );
+        assert!(seat.log().join().is_some());
+        // Merged or not, nothing is missing.
+        let bytes: usize = units.iter().map(|unit| unit.data.body_len()).sum();
+        assert!(bytes >= 180 * 188, "{bytes} bytes");
+        assert!(
+            units
+                .iter()
+                .all(|unit| unit.data.body_len().is_multiple_of(188))
+        );
+        if merge_ms == 0 {
+            assert!(units.len() > 180, "{} units", units.len());
+        } else {
+            assert!(units.len() < 20, "{} units", units.len());
+        }
+    }
+}

@@ -92,6 +92,19 @@ impl FrameBuilder {
         self.buffer.len().saturating_sub(BODY_AT)
     }
 
+    /// What was appended behind the first `len` bytes of body.
+    pub(super) fn since(&self, len: usize) -> &[u8] {
+        self.buffer.get(BODY_AT + len..).unwrap_or_default()
+    }
+
+    /// Takes what was appended behind the first `len` bytes of body into a builder of its own.
+    pub(super) fn split(&mut self, len: usize) -> FrameBuilder {
+        let mut rest = FrameBuilder::with_capacity(self.body_len().saturating_sub(len));
+        rest.buffer.extend_from_slice(self.since(len));
+        self.buffer.truncate(BODY_AT + len);
+        rest
+    }
+
     /// Frames what was appended. What stands before it is right-aligned in its room, so no byte of the body moves.
     pub fn finish(mut self) -> Framed {
         let body = self.body_len();

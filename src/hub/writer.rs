@@ -91,16 +91,36 @@ impl LogWriter {
         }
         let key = self.log.key();
         let without_video = !(key.format.has_video() && key.video && tracks.has_video());
+        let audio_alone = without_video && frame.kind == FrameKind::Audio && frame.is_coded();
+        let mut age = frame.dts_ms.saturating_sub(pending.first_dts_ms);
         if start {
             pending.prelude = Some(self.prelude(tracks, pending.first_dts_ms));
-        } else if without_video && frame.kind == FrameKind::Audio && frame.is_coded() {
+        } else if audio_alone && !alone {
             pending.prelude = Some(self.audio_prelude(tracks, pending.first_dts_ms));
+        } else if audio_alone && self.mux.can_start(pending.builder.since(before)) {
+            // It must be the first in its unit, as a keyframe. Merging waits for that.
+            let mut first = before == 0;
+            if !first && age >= self.merge_ms {
+                let rest = pending.builder.split(before);
+                self.pending = Some(pending);
+                self.flush(budget);
+                pending = Pending {
+                    builder: rest,
+                    first_dts_ms: frame.dts_ms,
+                    has_video: false,
+                    prelude: None,
+                };
+                age = 0;
+                first = true;
+            }
+            if first {
+                pending.prelude = Some(self.audio_prelude(tracks, pending.first_dts_ms));
+            }
         }
-        let age = frame.dts_ms.saturating_sub(pending.first_dts_ms);
         let whole = if self.merge_ms > 0 {
-            age >= self.merge_ms
+            age >= self.merge_ms && !(audio_alone && alone)
         } else {
-            coded_video || age >= MAX_AUDIO_HOLD_MS || (without_video && pending.prelude.is_some())
+            coded_video || age >= MAX_AUDIO_HOLD_MS || audio_alone
         };
         self.pending = Some(pending);
         // Units are bounded by the stream's memory even when time stands still.

@@ -42,4 +42,9 @@ pub trait Muxer: Send {
 
     /// Appends the bytes of one frame; nothing when the format has no place for it.
     fn write(&mut self, frame: &Frame, out: &mut BytesMut);
+
+    /// Whether a player may start at `written`, what [`Muxer::write`] made of a frame of a stream without video.
+    fn can_start(&self, _written: &[u8]) -> bool {
+        true
+    }
 }

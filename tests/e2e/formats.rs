@@ -116,6 +116,7 @@ fn ts_carries_what_was_published() {
         });
         let sent = feed.sent();
         check_pieces(player);
+        assert_eq!(bytes[..3], [0x47, 0x40, 0], "{name} begins with a PAT");
         assert_eq!(player.header("content-type").as_deref(), Some("video/mp2t"));
         check_content(name, &ts::check(&bytes, STEP), &sent, *types);
     }

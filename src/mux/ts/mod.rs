@@ -18,7 +18,7 @@
 //! player may start anywhere, and best there, and needs nothing before: [`Muxer::start`] and [`Muxer::headers`] write
 //! nothing. They must not: the tables' continuity counters run on from unit to unit, and a table of a joiner's own would
 //! either repeat a counter or break the count (§2.4.3.3 allows a repetition only of the very same packet, right after it).
-//! What a player gets before its first PAT (audio that stands before a keyframe in the same unit) it passes over.
+//! Without video, players start where the tables stand ([`Muxer::can_start`]), which they do each 100 ms.
 //!
 //! A player that skips finds gaps in the counters, as after any loss, and goes on with the tables and parameter sets at the
 //! keyframe.
@@ -309,6 +309,11 @@ impl Muxer for TsMux {
     fn start(&self, _: &Tracks, _: u64, _: &mut BytesMut) {}
 
     fn headers(&self, _: &Tracks, _: u64, _: &mut BytesMut) {}
+
+    /// Where the tables stand.
+    fn can_start(&self, written: &[u8]) -> bool {
+        psi::begins_with_tables(written)
+    }
 
     fn write(&mut self, frame: &Frame, out: &mut BytesMut) {
         let video = match frame.kind {

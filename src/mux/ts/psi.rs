@@ -95,6 +95,11 @@ impl Tables {
     }
 }
 
+/// Whether packets begin with what [`Tables::write`] wrote.
+pub(super) fn begins_with_tables(packets: &[u8]) -> bool {
+    packets.starts_with(&[SYNC, UNIT_START, 0])
+}
+
 /// One table as a packet.
 #[derive(Debug, Clone)]
 struct Table {
