@@ -468,7 +468,7 @@ words! {
     /// When a file ends and the next begins.
     pub enum DvrPlan {
         /// One file from the begin of a stream to its end. A publisher that is back within `publish.republish_wait` goes on
-        /// in the same file.
+        /// in the same file, unless the codec or its configuration is another.
         Session = "session",
         /// A new file whenever `duration` is over.
         Segment = "segment",

@@ -6,7 +6,7 @@
 //!
 //! What a player is given is the file header, onMetaData without what speaks of places in the whole file, the sequence headers that were
 //! valid at the cut, and the file from the keyframe on, to its end as it is. With an index they are those of the file's beginning: a file
-//! whose decoder configuration changes on the way must not have one.
+//! whose decoder configuration changes on the way must not have one. Recordings begin another file then.
 //!
 //! *Broken files*: what is no FLV, or stops being one before the place that is looked for, is [`Outcome::Unreadable`]. A last tag that is
 //! not whole is not looked at.

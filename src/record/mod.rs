@@ -92,6 +92,8 @@ pub enum EndOfRecording {
     Stopped,
     /// `duration` is over, and the next file begins.
     Segment,
+    /// The configuration of a track changed: the next file begins.
+    CodecChanged,
     /// The file could not be written further.
     Error,
     /// A process that was killed left it; the next one finished it.
@@ -105,6 +107,7 @@ impl EndOfRecording {
             Self::Stream(reason) => reason.name(),
             Self::Stopped => "stopped",
             Self::Segment => "segment",
+            Self::CodecChanged => "codec_changed",
             Self::Error => "error",
             Self::Mended => "mended",
         }

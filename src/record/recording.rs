@@ -159,6 +159,11 @@ struct Open {
     written: Totals,
     /// Time in the file of its first frame.
     first_ms: u64,
+    /// Coded pictures, and coded sound, are in it.
+    coded: [bool; 2],
+    /// A configuration changed: the file ends where the next can begin. One file has one configuration of each track, because
+    /// players that seek are given the headers of its beginning.
+    over: bool,
 }
 
 impl<'a> Recording<'a> {
@@ -209,7 +214,7 @@ impl<'a> Recording<'a> {
     }
 
     fn frame(&mut self, frame: Frame) {
-        self.tracks.update(&frame);
+        let changed = self.tracks.update(&frame);
         if frame.kind == FrameKind::Metadata {
             if let (Some(open), Some(metadata)) = (&mut self.file, self.tracks.properties()) {
                 open.writer.set_metadata(metadata);
@@ -226,11 +231,18 @@ impl<'a> Recording<'a> {
             self.retry_at = None;
         }
         if frame.sequence_header {
+            if let Some(open) = &mut self.file {
+                open.over |= changed && open.coded[usize::from(frame.kind == FrameKind::Audio)];
+            }
             // Written with the others when a file begins.
             return self.append(frame, false);
         }
-        if self.is_over(&frame, start) {
-            self.close(EndOfRecording::Segment);
+        let codec_changed = start && self.file.as_ref().is_some_and(|open| open.over);
+        if codec_changed || self.is_over(&frame, start) {
+            self.close(match codec_changed {
+                true => EndOfRecording::CodecChanged,
+                false => EndOfRecording::Segment,
+            });
             if self.awaiting_start {
                 // It could not be written.
                 return;
@@ -281,6 +293,8 @@ impl<'a> Recording<'a> {
             buffer,
             written: Totals::default(),
             first_ms,
+            coded: [false; 2],
+            over: false,
         });
         Ok(())
     }
@@ -300,6 +314,9 @@ impl<'a> Recording<'a> {
 
     fn append(&mut self, mut frame: Frame, seekable: bool) {
         let Some(open) = &mut self.file else { return };
+        if frame.is_coded() {
+            open.coded[usize::from(frame.kind == FrameKind::Audio)] = true;
+        }
         let timestamp = frame.dts_ms as u32;
         open.timeline.stamp_frame(&mut frame, timestamp, self.now);
         open.writer.tag(&frame, seekable, &mut open.buffer);

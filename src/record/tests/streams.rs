@@ -187,20 +187,14 @@ fn a_publisher_that_is_back_goes_on_in_the_same_file() {
     rig.pass(Duration::from_secs(3));
     let p = rig.publish();
     assert_eq!(rig.recorder.active(), 1, "the same recording");
-    rig.push(&p, FrameKind::Video, 0, OTHER_VIDEO_HEADER);
-    rig.push(&p, FrameKind::Audio, 0, AUDIO_HEADER);
+    rig.headers(&p);
     rig.pictures(&p, 0..25, 25);
     drop(p);
     rig.pass(Duration::from_secs(11));
     let files = rig.files();
     assert_eq!(files.len(), 1);
     let file = &files[0].1;
-    let headers = file
-        .tags
-        .iter()
-        .filter(|tag| tag.body[..] == *OTHER_VIDEO_HEADER)
-        .count();
-    assert_eq!((headers, file.check_index()), (1, 2), "{}", file.shape());
+    assert_eq!(file.check_index(), 2, "{}", file.shape());
     let times: Vec<u32> = file
         .tags
         .iter()
@@ -208,6 +202,43 @@ fn a_publisher_that_is_back_goes_on_in_the_same_file() {
         .map(|tag| tag.timestamp_ms)
         .collect();
     assert!(times.is_sorted(), "{times:?}");
+}
+
+/// A file has one configuration of each track, or a player that seeks would be given the wrong one.
+#[test]
+fn another_configuration_begins_another_file() {
+    let mut rig = Rig::new(|_| {});
+    let p = rig.publish();
+    rig.headers(&p);
+    rig.pictures(&p, 0..25, 25);
+    drop(p);
+    rig.pass(Duration::from_secs(3));
+    let p = rig.publish();
+    rig.push(&p, FrameKind::Video, 0, OTHER_VIDEO_HEADER);
+    rig.push(&p, FrameKind::Audio, 0, AUDIO_HEADER);
+    rig.pictures(&p, 0..25, 25);
+    // The same again, and in mid-stream.
+    rig.push(&p, FrameKind::Video, 1000, OTHER_VIDEO_HEADER);
+    rig.pictures(&p, 25..50, 25);
+    rig.push(&p, FrameKind::Video, 2000, VIDEO_HEADER);
+    rig.pictures(&p, 50..75, 25);
+    drop(p);
+    rig.pass(Duration::from_secs(11));
+    let files = rig.files();
+    let reasons: Vec<&str> = files.iter().map(|(file, _)| file.reason.name()).collect();
+    assert_eq!(
+        reasons,
+        ["codec_changed", "codec_changed", "publisher_left"]
+    );
+    let found: Vec<(usize, bool)> = files
+        .iter()
+        .map(|(_, file)| {
+            let first = file.tags.iter().find(|tag| tag.kind == TAG_VIDEO);
+            let other = first.is_some_and(|tag| tag.body[..] == *OTHER_VIDEO_HEADER);
+            (file.check_index(), other)
+        })
+        .collect();
+    assert_eq!(found, [(1, false), (2, true), (1, false)]);
 }
 
 #[test]
