@@ -1,15 +1,52 @@
-//! What a frame costs on its way from a tag body to FLV bytes: reading its head, its place on the timeline, and the
-//! muxer; and what a player costs that has a time of its own.
+//! What a frame costs on its way from a tag body to the bytes of each format: reading its head, its place on the timeline, and the
+//! muxer; and what a player costs that has a time of its own. Before the times, what each muxer takes from the heap for a frame, in
+//! bytes and allocations, into a buffer that has room.
 //!
 //! Sizes are those of a stream of 1 Mbit/s at 25 fps with AAC, and of 8 Mbit/s.
 
+use std::alloc::{GlobalAlloc, Layout, System};
 use std::hint::black_box;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use pingora_live::media::{Frame, FrameKind, TimeJitter, Timeline, Tracks};
-use pingora_live::mux::{FlvMux, Muxer, flv};
+use pingora_live::mux::{AacMux, FlvMux, Mp3Mux, Muxer, RtmpMux, TsMux, flv};
+
+/// Counts what is taken.
+struct Counting;
+
+static BYTES: AtomicU64 = AtomicU64::new(0);
+static TIMES: AtomicU64 = AtomicU64::new(0);
+
+fn note(bytes: usize) {
+    BYTES.fetch_add(bytes as u64, Ordering::Relaxed);
+    TIMES.fetch_add(1, Ordering::Relaxed);
+}
+
+// SAFETY: each call goes on to the system's allocator as it came.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        note(layout.size());
+        // SAFETY: as the caller's.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
+        // SAFETY: as the caller's.
+        unsafe { System.dealloc(at, layout) }
+    }
+
+    unsafe fn realloc(&self, at: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        note(size);
+        // SAFETY: as the caller's.
+        unsafe { System.realloc(at, layout, size) }
+    }
+}
+
+#[global_allocator]
+static HEAP: Counting = Counting;
 
 const MUX: FlvMux = FlvMux {
     audio: true,
@@ -61,22 +98,93 @@ fn tracks() -> Tracks {
     tracks
 }
 
-fn write(c: &mut Criterion) {
-    let mut group = c.benchmark_group("flv write");
-    for (name, frame) in frames() {
-        group.throughput(Throughput::Bytes(frame.payload.len() as u64));
-        let mut mux = MUX;
-        let mut out = BytesMut::with_capacity(64 * 1024);
-        group.bench_function(name, |b| {
-            b.iter(|| {
-                out.clear();
-                mux.write(black_box(&frame), &mut out);
-                black_box(out.len())
-            });
-        });
-    }
-    group.finish();
+/// A body of AVCC or HVCC: pictures are one NAL unit, with its length before it.
+fn picture(head: &[u8], size: usize) -> Frame {
+    let nal = u32::try_from(size - head.len() - 4).expect("a small picture");
+    let head = [head, &nal.to_be_bytes(), &[0x65]].concat();
+    frame(FrameKind::Video, &head, size)
 }
+
+type Case = (&'static str, Box<dyn Muxer>, Vec<(&'static str, Frame)>);
+
+/// Each format with frames that it has a place for.
+fn formats() -> Vec<Case> {
+    let tracks = tracks();
+    let audio = || ("audio 300 B", frame(FrameKind::Audio, &[0xaf, 1], 300));
+    let pictures = || {
+        [
+            ("video 5 KB", picture(&[0x27, 1, 0, 0, 40], 5_000)),
+            ("keyframe 40 KB", picture(&[0x17, 1, 0, 0, 40], 40_000)),
+        ]
+    };
+    let both = || std::iter::once(audio()).chain(pictures()).collect();
+    let mp3 = frame(FrameKind::Audio, &[0x2f, 0xff, 0xfb, 0x90, 0x64], 418);
+    let chunks = RtmpMux { chunk_size: 60_000 };
+    let enhanced = frame(FrameKind::Video, b"\x91hvc1\0\0\x28", 40_000);
+    let mut flv: Vec<_> = both();
+    flv.push(("e-rtmp 40 KB", enhanced));
+    vec![
+        ("flv", Box::new(MUX), flv),
+        ("ts", Box::new(TsMux::new(&tracks)), both()),
+        ("aac", Box::new(AacMux::new(&tracks)), vec![audio()]),
+        ("mp3", Box::new(Mp3Mux::new()), vec![("audio 418 B", mp3)]),
+        ("rtmp", Box::new(chunks), both()),
+    ]
+}
+
+/// Frames over which what is taken from the heap is averaged.
+const ROUNDS: u64 = 1000;
+
+fn write(c: &mut Criterion) {
+    for (format, mut mux, frames) in formats() {
+        let mut group = c.benchmark_group(format!("{format} write"));
+        for (name, mut frame) in frames {
+            let mut out = BytesMut::with_capacity(64 * 1024);
+            let mut next = |out: &mut BytesMut| {
+                out.clear();
+                frame.dts_ms += 20;
+                mux.write(black_box(&frame), out);
+                out.len()
+            };
+            assert!(next(&mut out) > 0, "{format} has no place for {name}");
+            let before = (BYTES.load(Ordering::Relaxed), TIMES.load(Ordering::Relaxed));
+            for _ in 0..ROUNDS {
+                black_box(next(&mut out));
+            }
+            let bytes = (BYTES.load(Ordering::Relaxed) - before.0) as f64 / ROUNDS as f64;
+            let times = (TIMES.load(Ordering::Relaxed) - before.1) as f64 / ROUNDS as f64;
+            println!("{format} write/{name}: {bytes:.1} bytes in {times:.2} allocations a frame");
+            group.throughput(Throughput::Bytes(next(&mut out) as u64));
+            group.bench_function(name, |b| b.iter(|| black_box(next(&mut out))));
+        }
+        group.finish();
+    }
+    conversion(c);
+}
+
+/// A frame of AAC that becomes MP3: silence of the decoder's, which the encoder works on as on sound.
+#[cfg(feature = "transcode")]
+fn conversion(c: &mut Criterion) {
+    use pingora_live::mux::Transcoder;
+    let mut transcoder = Transcoder::new(128);
+    let mut out = Vec::new();
+    transcoder.push(
+        &frame(FrameKind::Audio, &[0xaf, 0, 0x12, 0x10], 4),
+        &mut out,
+    );
+    let mut silence = frame(FrameKind::Audio, b"\xaf\x01\x21\x10\x04\x60\x8c\x1c", 8);
+    c.bench_function("aac to mp3/1024 samples", |b| {
+        b.iter(|| {
+            out.clear();
+            silence.dts_ms += 21;
+            transcoder.push(black_box(&silence), &mut out);
+            black_box(out.len())
+        });
+    });
+}
+
+#[cfg(not(feature = "transcode"))]
+fn conversion(_: &mut Criterion) {}
 
 fn parse(c: &mut Criterion) {
     let mut group = c.benchmark_group("frame parse");
