@@ -2,7 +2,7 @@
 //!
 //! ```sh
 //! cargo run --example embed -- 127.0.0.1:8080 127.0.0.1:1935 127.0.0.1:3000
-//! #                            HTTP           RTMP           the upstream that was there before
+//! #                            HTTP           RTMP           the upstream that was there before; a folder of files, if wanted
 //! ffmpeg -re -i clip.mp4 -c copy -f flv rtmp://127.0.0.1/live/clip
 //! ffplay http://127.0.0.1:8080/live/clip.flv
 //! curl http://127.0.0.1:8080/anything/else
@@ -43,10 +43,12 @@ fn main() {
     };
     let (http, rtmp, upstream) = (next("HTTP"), next("RTMP"), next("upstream"));
     let upstream = upstream.parse().expect("the upstream is address:port");
+    let mut config = config::Live::default();
+    config.http.root = arguments.next().map(Into::into);
 
     let mut server = Server::new(None).expect("pingora's defaults are good");
     server.bootstrap();
-    let live = Live::new(config::Live::default());
+    let live = Live::new(config);
 
     let mut publishers = Service::new("rtmp".to_owned(), RtmpApp::new(live.clone()));
     publishers.add_tcp(&rtmp);

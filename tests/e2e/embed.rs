@@ -69,20 +69,74 @@ fn example(name: &str) -> PathBuf {
         .join(name)
 }
 
-#[test]
-fn an_existing_proxy_plays_streams_and_its_other_paths_reach_the_upstream() {
+/// The example with more arguments, and its HTTP and RTMP addresses.
+fn start(more: &[&str]) -> (Example, SocketAddr, SocketAddr) {
     let (web, rtmp, upstream) = (free(), free(), upstream());
     let child = Command::new(example("embed"))
         .args([web.to_string(), rtmp.to_string(), upstream.to_string()])
+        .args(more)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .spawn()
         .expect("the example was built with the tests");
-    let _example = Example(child);
+    let example = Example(child);
     wait_for("both listeners", PATIENCE, || {
         (TcpStream::connect(web).is_ok() && TcpStream::connect(rtmp).is_ok()).then_some(())
     });
+    (example, web, rtmp)
+}
 
+/// Files below `http.root` are answered by the library, what it has not by the upstream; and files stand back for streams.
+#[test]
+fn an_existing_proxy_serves_files() {
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::create_dir(folder.path().join("live")).expect("a folder");
+    let recording = std::fs::read(fixtures::h264_aac()).expect("a fixture");
+    for (name, bytes) in [
+        ("notes.txt", b"0123456789".as_slice()),
+        ("live/old.flv", &recording),
+    ] {
+        std::fs::write(folder.path().join(name), bytes).expect("a file");
+    }
+    let (_example, web, _) = start(&[&folder.path().display().to_string()]);
+    let get = |path: &str, headers: &[(&str, &str)]| {
+        http::request(web, "GET", path, headers).expect("an answer")
+    };
+    let whole = get("/notes.txt", &[]);
+    let etag = whole.header("etag").expect("an ETag").to_owned();
+    assert_eq!((whole.status, whole.text().as_str()), (200, "0123456789"));
+    let part = get("/notes.txt", &[("Range", "bytes=2-4")]);
+    assert_eq!((part.status, part.text().as_str()), (206, "234"));
+    assert_eq!(get("/notes.txt", &[("If-None-Match", &etag)]).status, 304);
+    let head = http::request(web, "HEAD", "/notes.txt", &[]).expect("an answer");
+    assert_eq!(
+        (head.status, head.header("content-length")),
+        (200, Some("10"))
+    );
+
+    // At an address that could be a stream's, and from a keyframe on.
+    let old = get("/live/old.flv", &[]);
+    assert_eq!(old.status, 200);
+    assert!(old.bytes() == recording, "another file");
+    let cut = get("/live/old.flv?start_ms=3000", &[]);
+    assert_eq!(cut.status, 200);
+    let cut = cut.bytes();
+    assert!(cut.starts_with(b"FLV") && cut.len() < recording.len());
+
+    // What is no file, or no file that may be served, is the upstream's.
+    for path in ["/no.txt", "/..%2fnotes.txt", "/live/"] {
+        let answer = get(path, &[]);
+        assert_eq!(answer.status, 200, "{path}");
+        assert!(answer.text().starts_with("upstream has"), "{path}");
+    }
+    // A file can be read, and nothing else.
+    let post = http::request(web, "POST", "/notes.txt", &[("Content-Length", "0")]);
+    assert_eq!(post.expect("an answer").status, 405);
+}
+
+#[test]
+fn an_existing_proxy_plays_streams_and_its_other_paths_reach_the_upstream() {
+    let (_example, web, rtmp) = start(&[]);
     let page = http::request(web, "GET", "/some/page?x=1", &[]).expect("an answer");
     assert_eq!(
         (page.status, page.text().as_str()),

@@ -36,12 +36,17 @@ impl Response {
     }
 
     /// The whole body as text.
-    pub fn text(mut self) -> String {
+    pub fn text(self) -> String {
+        String::from_utf8_lossy(&self.bytes()).into_owned()
+    }
+
+    /// The whole body.
+    pub fn bytes(mut self) -> Vec<u8> {
         let mut all = Vec::new();
         while let Some(piece) = self.body.next().expect("a whole body") {
             all.extend_from_slice(&piece);
         }
-        String::from_utf8_lossy(&all).into_owned()
+        all
     }
 }
 
