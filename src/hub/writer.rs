@@ -109,6 +109,7 @@ impl LogWriter {
                     first_dts_ms: frame.dts_ms,
                     has_video: false,
                     prelude: None,
+                    arrived: Instant::now(),
                 };
                 age = 0;
                 first = true;
