@@ -52,6 +52,7 @@ impl LogWriter {
         }
     }
 
+    #[cfg(feature = "transcode")]
     pub(super) fn log(&self) -> &Arc<Log> {
         &self.log
     }
