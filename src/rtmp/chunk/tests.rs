@@ -505,6 +505,9 @@ proptest! {
             let queue = order.next().unwrap().index(queues.len());
             bytes.extend(queues[queue].pop_front().unwrap_or_default());
         }
+        // Whether the last bytes of a chunk are data or the beginning of a repeated timestamp shows with what follows them.
+        let last = Message { csid: 2, type_id: AUDIO, stream_id: 0, timestamp: 0, payload: Bytes::from_static(b"last") };
+        bytes.extend(chunks(&last, chunk_size, repeat).concat());
         let decoded = decode(&bytes, chunk_size as u32).unwrap();
         prop_assert_eq!(&decode_split(&bytes, chunk_size as u32, &splits).unwrap(), &decoded);
         for (csid, lane) in (3..).zip(lanes) {
