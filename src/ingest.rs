@@ -217,31 +217,36 @@ impl Ingest {
         if live.is_blocked(&key) {
             return Err(Refused::Blocked);
         }
-        let grant = match live.gate().admit(ask).await {
-            Ok(grant) => grant,
-            Err(denied) => {
-                live.denied(&denied, Action::Publish, wanted.client, &key);
-                return Err(denied.into());
-            }
+        let denied = |denied: Denied| {
+            live.denied(&denied, Action::Publish, wanted.client, &key);
+            Refused::Denied(denied)
         };
+        let gate = live.gate();
+        let mut grant = gate.judge(ask).map_err(denied)?;
         let relay = live.relay();
         if relay.is_loop(wanted.client) {
             live.counters().count(Count::RelayLoop);
             return Err(Refused::Loop);
         }
-        let reject = settings.publish.on_busy == OnBusy::Reject;
-        if reject && live.hub().is_published(&key) && !relay.is_pulled(&key) {
-            // Said before an origin is asked, which would say so of the publisher that is here.
+        let take = settings.publish.on_busy == OnBusy::Kick;
+        // A back end that was asked takes the stream for published by the newcomer, and would be told of its end; an origin would say
+        // that it is taken by the publisher that is here: whoever cannot have the stream anyway is refused before. Where the newcomer
+        // takes it from somebody, it has to be allowed to first.
+        if take {
+            grant = gate.ask(grant, ask).await.map_err(denied)?;
+        } else if live.hub().is_published(&key) && !relay.is_pulled(&key) {
             return Err(PublishError::Busy { key }.into());
         }
         let lease = match live.cluster() {
             Some(cluster) => {
-                let take = settings.publish.on_busy == OnBusy::Kick;
                 let lease = cluster.claim(&key, take).await;
                 Some(lease.map_err(|holder| Refused::Elsewhere(holder.node))?)
             }
             None => None,
         };
+        if !take {
+            grant = gate.ask(grant, ask).await.map_err(denied)?;
+        }
         let taken = relay.publish(&key, wanted.client).await?;
         let publisher = live.hub().publish(key, &settings, Instant::now())?;
         // It may have been blocked while others were asked.

@@ -2,8 +2,8 @@
 
 use crate::observe::Denial;
 
-use super::rules;
 use super::tokens::BadToken;
+use super::{hooks, rules};
 
 /// Why a client may not. Its `Display` is for the log alone.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -18,6 +18,8 @@ pub(super) enum Why {
     Refer(Option<String>),
     #[error(transparent)]
     Token(#[from] BadToken),
+    #[error(transparent)]
+    Hook(#[from] hooks::Refused),
 }
 
 /// How a client is answered. Each protocol has its own words for it.
@@ -27,6 +29,8 @@ pub(crate) enum Answer {
     Unauthorized,
     /// It may not: HTTP's 403.
     Forbidden,
+    /// It cannot be said now whether it may: HTTP's 503.
+    Unavailable,
 }
 
 impl Denied {
@@ -35,6 +39,8 @@ impl Denied {
         match &self.0 {
             Why::Address(_) => Denial::Address,
             Why::Refer(_) => Denial::Refer,
+            Why::Hook(hooks::Refused::No { .. }) => Denial::Hook,
+            Why::Hook(hooks::Refused::Failed { .. }) => Denial::HookFailed,
             Why::Token(BadToken::Missing) => Denial::TokenMissing,
             Why::Token(BadToken::Expired(_)) => Denial::TokenExpired,
             Why::Token(BadToken::UsedUp(_) | BadToken::TooMany) => Denial::TokenUsed,
@@ -46,6 +52,7 @@ impl Denied {
     pub(crate) fn answer(&self) -> Answer {
         match &self.0 {
             Why::Token(BadToken::Missing) => Answer::Unauthorized,
+            Why::Hook(hooks::Refused::Failed { .. }) => Answer::Unavailable,
             _ => Answer::Forbidden,
         }
     }
@@ -55,6 +62,7 @@ impl Denied {
         match self.answer() {
             Answer::Unauthorized => "a signed URL is needed",
             Answer::Forbidden => "not allowed",
+            Answer::Unavailable => "try again later",
         }
     }
 }

@@ -2,16 +2,18 @@
 //!
 //! `Ingest::begin` and `Live::join` ask [`Gate::admit`], once for each publish and play, before anything is claimed or held for it; files
 //! ask [`Gate::file`]. The rules are those of the stream's vhost, in this order, and the first that says no decides: addresses
-//! (`security`), pages (`refer`), signed URLs (`tokens`). Why somebody was refused stands in the log and in the counters; the client
+//! (`security`), pages (`refer`), signed URLs (`tokens`), back ends (`http_hooks`). Why somebody was refused stands in the log and in the counters; the client
 //! learns the status.
 
 mod denied;
+mod hooks;
 mod refer;
 mod rules;
 pub mod sign;
 mod tokens;
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::client::Client;
@@ -23,14 +25,15 @@ use denied::Why;
 use tokens::{Asked, Query, Uses};
 
 pub(crate) use denied::{Answer, Denied};
+pub(crate) use hooks::{Farewell, Hooks, Traffic};
 
 /// Endings of addresses that say a format and not what is in it: a signature is good for all formats of a stream.
 const FORMATS: [&str; 4] = [".flv", ".ts", ".aac", ".mp3"];
 
 /// What all that is asked has in common.
-#[derive(Debug, Default)]
 pub(crate) struct Gate {
     uses: Uses,
+    hooks: Arc<Hooks>,
 }
 
 /// Who wants to do what.
@@ -46,6 +49,10 @@ pub(crate) struct Ask<'a> {
 #[derive(Debug, Default)]
 pub(crate) struct Grant {
     until: Option<Instant>,
+    /// Tells the end of it.
+    farewell: Option<Farewell>,
+    /// Tells the end of its connection, after that.
+    connection: Option<Farewell>,
 }
 
 impl Grant {
@@ -53,12 +60,45 @@ impl Grant {
     pub(crate) fn until(&self) -> Option<Instant> {
         self.until
     }
+
+    /// Sees a connection off when this is over, for one that becomes a player.
+    pub(crate) fn keep(&mut self, connection: Option<Farewell>) {
+        self.connection = connection;
+    }
 }
 
 impl Gate {
-    /// Judges a publish or a play.
+    pub(crate) fn new(hooks: Arc<Hooks>) -> Self {
+        Self {
+            uses: Uses::default(),
+            hooks,
+        }
+    }
+
+    /// The back ends.
+    pub(crate) fn hooks(&self) -> &Arc<Hooks> {
+        &self.hooks
+    }
+
+    /// Judges a publish or a play: by the rules, and then by the vhost's back end. For those who have something to look at in
+    /// between, these are [`Gate::judge`] and [`Gate::ask`].
     pub(crate) async fn admit(&self, ask: Ask<'_>) -> Result<Grant, Denied> {
+        let grant = self.judge(ask)?;
+        self.ask(grant, ask).await
+    }
+
+    /// Judges by the rules alone.
+    pub(crate) fn judge(&self, ask: Ask<'_>) -> Result<Grant, Denied> {
         self.judge_ask(ask, Some(&self.uses))
+    }
+
+    /// Asks the vhost's back end about somebody whom the rules let in.
+    pub(crate) async fn ask(&self, mut grant: Grant, ask: Ask<'_>) -> Result<Grant, Denied> {
+        let admitted = self
+            .hooks
+            .admit(ask.action, ask.settings, ask.client, ask.key);
+        grant.farewell = admitted.await.map_err(Why::from)?;
+        Ok(grant)
     }
 
     /// What [`Gate::admit`] would say, without using up what can be used up, and without asking anybody.
@@ -149,7 +189,10 @@ fn judge(
         // A time that is too far away to be told is none.
         OnExpiry::End => Instant::now().checked_add(left),
     };
-    Ok(Grant { until })
+    Ok(Grant {
+        until,
+        ..Grant::default()
+    })
 }
 
 fn by_origin(

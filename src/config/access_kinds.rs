@@ -146,7 +146,7 @@ const REFERRER: &str = "a host name such as example.com, or none";
 const MAX_HOST_BYTES: usize = 253;
 const MAX_LABEL_BYTES: usize = 63;
 
-fn is_host(name: &str) -> bool {
+pub(super) fn is_host(name: &str) -> bool {
     let label = |label: &str| {
         !label.is_empty()
             && label.len() <= MAX_LABEL_BYTES

@@ -12,7 +12,6 @@ const NOT_SERVED: &[&str] = &[
     "hds",
     "heartbeat",
     "hls",
-    "http_hooks",
     "ingest",
     "rtc",
     "rtc_server",

@@ -13,6 +13,7 @@ use super::access_kinds::{Crossdomain, Origins};
 use super::api::Api;
 use super::cidr::{Network, Networks};
 use super::cluster::{BaseUrl, NodeKeys, Overflow, Registry};
+use super::http_hooks::HttpHooks;
 use super::kinds::{
     FilePath, FolderPath, HostNames, Int, Listen, Mounts, Recordings, Size, Switch, Time, one_of,
     words,
@@ -236,6 +237,10 @@ section! {
         players_per_stream: u32 = 0 => Int { range: 0..=MAX_COUNT, zero: NO_LIMIT },
         /// Streams that are published at a time; 0 is no limit. Each may hold `stream_memory`.
         streams: u32 = 0 => Int { range: 0..=MAX_COUNT, zero: NO_LIMIT },
+        /// Callbacks that may be asked at a time of one back end; more wait for their turn, within `http_hooks.timeout`.
+        hook_requests: u32 = 64 => Int { range: 1..=10_000, zero: "" },
+        /// Callbacks that may wait for a back end that is to be told; the oldest are dropped beyond, and counted.
+        hook_queue: u32 = 10_000 => Int { range: 1..=1_000_000, zero: "" },
         /// Memory that one stream may hold for each output format: what is kept since the last keyframe for players
         /// that join, and for players that are behind. A high bitrate with keyframes far apart needs more; when it is
         /// too small, players join without the newest keyframe's past or skip sooner.
@@ -311,6 +316,8 @@ section! {
         cluster: Cluster = Cluster::default() => nested(),
         /// Pushing streams on to other servers.
         forward: Forward = Forward::default() => nested(),
+        /// A back end that is asked who may, and told what happened.
+        http_hooks: HttpHooks = HttpHooks::default() => nested(),
     }
 }
 

@@ -28,6 +28,7 @@ mod cluster;
 mod environment;
 mod error;
 mod hints;
+mod http_hooks;
 mod kinds;
 mod live;
 mod mount;
@@ -42,6 +43,7 @@ mod secret;
 mod sections;
 mod server;
 mod units;
+mod url;
 mod validate;
 
 #[cfg(test)]
@@ -63,6 +65,7 @@ pub use self::cidr::{Network, NetworkError};
 pub(crate) use self::cluster::is_node_name;
 pub use self::cluster::{BaseUrl, NodeKeys, OnElsewhere, RedisUrl, Registry, UrlScheme};
 pub use self::error::{ConfigError, ConfigErrors, Origin, Problem};
+pub use self::http_hooks::{HttpHooks, OnFailure};
 pub use self::live::{
     Cert, Dvr, DvrPlan, Http, HttpRemux, Https, Limits, Live, Log, LogFormat, LogLevel, OnBusy,
     OnMissing, Play, Publish, Rtmp, RtmpTls, StartTime, TimeJitter, Vhost,
@@ -80,6 +83,7 @@ pub use self::relay::{
 };
 pub use self::reload::{Changes, needs_restart};
 pub use self::secret::Secret;
+pub use self::url::{HttpUrl, HttpUrlError};
 
 /// A duration as the configuration writes it: `90s`, `30m`, `1h`.
 ///

@@ -18,17 +18,23 @@ pub enum Denial {
     TokenExpired,
     /// Its URL was used too often.
     TokenUsed,
+    /// A back end said no (`http_hooks`).
+    Hook,
+    /// A back end did not answer.
+    HookFailed,
 }
 
 impl Denial {
     /// All of them.
-    pub const ALL: [Denial; 6] = [
+    pub const ALL: [Denial; 8] = [
         Self::Address,
         Self::Refer,
         Self::TokenMissing,
         Self::TokenWrong,
         Self::TokenExpired,
         Self::TokenUsed,
+        Self::Hook,
+        Self::HookFailed,
     ];
 
     /// The name in logs and metrics.
@@ -40,6 +46,8 @@ impl Denial {
             Self::TokenWrong => "token_wrong",
             Self::TokenExpired => "token_expired",
             Self::TokenUsed => "token_used",
+            Self::Hook => "hook",
+            Self::HookFailed => "hook_failed",
         }
     }
 }

@@ -2,6 +2,7 @@
 
 mod denials;
 mod histogram;
+mod hooks;
 mod process;
 mod text;
 mod turned_away;
@@ -15,6 +16,7 @@ pub(crate) use text::{Kind, Text};
 pub(crate) use turned_away::{Asked, Reason};
 
 pub use denials::{Denial, Denials};
+pub use hooks::{HookCounts, Hooks};
 
 /// Counts since the server began. Each is touched when a session begins or ends, or on a rare event; never for a frame or a write.
 #[derive(Debug, Default)]
@@ -64,6 +66,7 @@ pub struct Counters {
     proxied_bytes: AtomicU64,
     proxy_retries: AtomicU64,
     proxy_failures: AtomicU64,
+    hooks: Hooks,
 }
 
 /// The counts at one moment.
@@ -249,6 +252,11 @@ impl Counters {
     /// How many clients were refused, by reason.
     pub fn denials(&self) -> &Denials {
         &self.denials
+    }
+
+    /// Callbacks.
+    pub fn hooks(&self) -> &Hooks {
+        &self.hooks
     }
 
     pub(crate) fn play_ended(&self, bytes: u64, skips: u64) {

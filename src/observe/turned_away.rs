@@ -76,6 +76,10 @@ reasons! {
     TokenExpired = "token_expired",
     /// `tokens`: it was used too often.
     TokenUsed = "token_used",
+    /// `http_hooks`: a back end said no.
+    Hook = "hook",
+    /// `http_hooks`: a back end did not answer.
+    HookFailed = "hook_failed",
     /// The server shuts down.
     Shutdown = "shutdown",
 }
@@ -89,6 +93,8 @@ impl From<Denial> for Reason {
             Denial::TokenWrong => Self::TokenWrong,
             Denial::TokenExpired => Self::TokenExpired,
             Denial::TokenUsed => Self::TokenUsed,
+            Denial::Hook => Self::Hook,
+            Denial::HookFailed => Self::HookFailed,
         }
     }
 }

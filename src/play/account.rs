@@ -2,10 +2,12 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use tracing::info;
 
+use crate::access::Traffic;
 use crate::clients::{Card, Presence};
 use crate::hub::{EndReason, Format};
 use crate::observe::{Count, Counters};
@@ -52,6 +54,8 @@ pub(super) struct Account {
     pub(super) bytes: u64,
     pub(super) units: u64,
     pub(super) skips: u64,
+    /// Of the connection, where others count on it too.
+    pub(super) traffic: Option<Arc<Traffic>>,
     pub(super) end: PlayEnd,
 }
 
@@ -72,6 +76,7 @@ impl Account {
             bytes: 0,
             units: 0,
             skips: 0,
+            traffic: None,
             // What it is when nobody says otherwise: the runtime went away under it.
             end: PlayEnd::Shutdown,
         }
@@ -103,6 +108,9 @@ impl Account {
 impl Drop for Account {
     fn drop(&mut self) {
         self.note();
+        if let Some(traffic) = &self.traffic {
+            traffic.sent.fetch_add(self.bytes, Ordering::Relaxed);
+        }
         self.counters.play_ended(self.bytes, self.skips);
         match self.end {
             PlayEnd::Stalled => self.counters.count(Count::Stall),

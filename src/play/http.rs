@@ -84,6 +84,7 @@ pub(super) fn status_of(denied: &Denied) -> StatusCode {
     match denied.answer() {
         Answer::Unauthorized => StatusCode::UNAUTHORIZED,
         Answer::Forbidden => StatusCode::FORBIDDEN,
+        Answer::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
     }
 }
 

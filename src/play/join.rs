@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use thiserror::Error;
 use tracing::{debug, info};
 
-use crate::access::{Ask, Denied, Grant};
+use crate::access::{Ask, Denied, Farewell, Grant, Traffic};
 use crate::client::Client;
 use crate::clients::Purpose;
 use crate::config::{Action, OnMissing, StartTime, Vhost};
@@ -126,6 +126,12 @@ impl std::fmt::Debug for Joined {
 }
 
 impl Joined {
+    /// Sees the connection off that becomes this player, and counts what is sent on it.
+    pub(crate) fn keep(&mut self, farewell: Option<Farewell>, traffic: Arc<Traffic>) {
+        self.grant.keep(farewell);
+        self.account.traffic = Some(traffic);
+    }
+
     pub(super) fn player(self, transport: Transport) -> Player {
         Player::new(
             transport,

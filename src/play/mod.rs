@@ -43,7 +43,7 @@ use pingora::Result;
 use pingora::protocols::Stream;
 use pingora::proxy::Session;
 
-use crate::access::Gate;
+use crate::access::{Gate, Hooks};
 use crate::clients::Clients;
 use crate::cluster::{Cluster, Load, Redis, Registry};
 use crate::config::{self, UrlScheme};
@@ -105,6 +105,8 @@ struct Inner {
 
 /// Adds metrics of its own.
 type Expose = Box<dyn Fn(&mut Text) + Send + Sync>;
+/// How long a shutdown waits for callbacks once the players and publishers are gone.
+const LAST_CALLBACKS: Duration = Duration::from_secs(5);
 
 /// What [`Live::handle`] did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -153,10 +155,12 @@ impl Live {
             );
             cluster
         });
-        Self {
+        let hooks = Arc::new(Hooks::new(limits, Arc::clone(&counters)));
+        let recordings = recorder.clone();
+        let live = Self {
             inner: Arc::new(Inner {
                 hub,
-                gate: Gate::default(),
+                gate: Gate::new(hooks),
                 connections,
                 cluster,
                 next_overflow: AtomicUsize::new(0),
@@ -174,7 +178,16 @@ impl Live {
                 relay: Relay::new(&config),
                 settings: Shared::new(config),
             }),
-        }
+        };
+        let inner = Arc::downgrade(&live.inner);
+        recordings.on_closed(move |recorded| {
+            if let (Some(inner), Some(key)) = (inner.upgrade(), &recorded.stream) {
+                let live = Live { inner };
+                let (_, vhost) = live.vhosts().resolve(key.vhost());
+                live.gate().hooks().recorded(&vhost, key, &recorded.path);
+            }
+        });
+        live
     }
 
     /// The streams.
@@ -214,7 +227,7 @@ impl Live {
         self.inner.recorder.stop(key)
     }
 
-    /// Sets what is told of each recording that is finished, on the thread that wrote it. Only the first call has an effect.
+    /// Sets what is told of each recording that is finished, on the thread that wrote it. Each that is set is told.
     pub fn on_recorded(&self, told: impl Fn(&Recorded) + Send + Sync + 'static) {
         self.inner.recorder.on_closed(told);
     }
@@ -321,6 +334,8 @@ impl Live {
     pub(crate) fn ensure_ticker(&self) {
         self.inner.ticker.get_or_init(|| {
             self.mend_recordings();
+            let hooks = self.gate().hooks();
+            hooks.start(pingora_runtime::current_handle());
             worker::spawn_ticker(self.hub().clone());
             worker::spawn_sampler(self.inner.clients.clone());
             // Where the server did not start it, an embedding proxy's first connection does.
@@ -405,6 +420,11 @@ impl Live {
         }
         if let Some(cluster) = self.cluster() {
             cluster.leave().await;
+        }
+        // Back ends are told of those ends; one that is down does not hold up the server.
+        let deadline = deadline.min(Instant::now() + LAST_CALLBACKS);
+        while self.gate().hooks().waiting() > 0 && Instant::now() < deadline {
+            tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
 }

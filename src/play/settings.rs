@@ -98,6 +98,7 @@ impl Live {
             limits.connections_per_ip as usize,
         );
         self.inner.hub.set_limits(hub_limits(&config));
+        self.inner.gate.hooks().set_limits(limits);
         for workers in self.workers() {
             workers.set_stall(limits.player_stall);
         }

@@ -25,8 +25,8 @@ mod writer;
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -61,10 +61,11 @@ struct Inner {
     streams: Mutex<HashMap<usize, Arc<Job>>>,
     /// When an error was last told. Held for a comparison.
     told: Mutex<Option<Instant>>,
-    on_closed: OnceLock<OnClosed>,
+    /// Guards who is told of files; held to clone the list.
+    on_closed: Mutex<Vec<OnClosed>>,
 }
 
-type OnClosed = Box<dyn Fn(&Recorded) + Send + Sync>;
+type OnClosed = Arc<dyn Fn(&Recorded) + Send + Sync>;
 
 /// A file that is finished.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -125,7 +126,7 @@ impl Recorder {
                 open: Mutex::default(),
                 streams: Mutex::default(),
                 told: Mutex::new(None),
-                on_closed: OnceLock::new(),
+                on_closed: Mutex::default(),
             }),
         }
     }
@@ -200,9 +201,9 @@ impl Recorder {
         self.inner.streams.lock().len()
     }
 
-    /// Sets what is told of each file that is finished, on the thread that wrote it. Only the first call has an effect.
+    /// Sets what is told of each file that is finished, on the thread that wrote it. Each that is set is told.
     pub(crate) fn on_closed(&self, told: impl Fn(&Recorded) + Send + Sync + 'static) {
-        let _ = self.inner.on_closed.set(Box::new(told));
+        self.inner.on_closed.lock().push(Arc::new(told));
     }
 
     /// Finishes what earlier processes left, on a thread of its own; the first call does.
@@ -246,7 +247,8 @@ impl Recorder {
             reason = recorded.reason.name(),
             "recording closed"
         );
-        if let Some(told) = inner.on_closed.get() {
+        let all = inner.on_closed.lock().clone();
+        for told in all {
             told(recorded);
         }
     }

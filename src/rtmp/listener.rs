@@ -7,6 +7,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
@@ -18,6 +19,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 use tracing::{Instrument, debug, field, info, info_span, warn};
 
+use crate::access::{Farewell, Traffic};
 use crate::client::{Client, join_queries};
 use crate::config::BadPath;
 use crate::hub::{EndReason, PublishError, PushError};
@@ -117,6 +119,9 @@ struct Connection {
     peer: Option<SocketAddr>,
     /// Nothing can be told to the peer any more.
     write_failed: bool,
+    traffic: Arc<Traffic>,
+    /// Tells a back end that the connection is over; a player takes it along.
+    farewell: Option<Farewell>,
     /// Its place among the connections; a player takes it along.
     admission: Option<Admission>,
     /// Its place beside them, for one that is too many and may learn where there is room.
@@ -198,6 +203,8 @@ impl Connection {
             wanted: None,
             peer,
             write_failed: false,
+            traffic: Arc::default(),
+            farewell: None,
             admission,
             turned_away,
             secure,
@@ -211,6 +218,7 @@ impl Connection {
             Err(End::Plays(joined, stream_id)) => {
                 let mut talk = PlayerTalk {
                     session: self.session,
+                    traffic: self.traffic,
                     stream_id,
                 };
                 // A player says little: it keeps no room for a publisher's reads.
@@ -248,9 +256,11 @@ impl Connection {
             tokio::select! {
                 biased;
                 read = self.io.read_buf(input) => {
-                    if read? == 0 {
+                    let read = read?;
+                    if read == 0 {
                         return Err(End::Closed);
                     }
+                    self.traffic.received.fetch_add(read as u64, Ordering::Relaxed);
                     let handled = self.session.handle_input(Instant::now());
                     // What came before a violation counts.
                     self.events().await?;
@@ -311,6 +321,9 @@ impl Connection {
         let mut wrote = false;
         while let Some(bytes) = self.session.poll_output() {
             self.io.write_all(&bytes).await?;
+            self.traffic
+                .sent
+                .fetch_add(bytes.len() as u64, Ordering::Relaxed);
             wrote = true;
         }
         if wrote {
@@ -343,10 +356,7 @@ impl Connection {
     async fn events(&mut self) -> Result<(), End> {
         while let Some(event) = self.session.poll_event() {
             match event {
-                Event::Connect(connect) => {
-                    self.connect = Some(connect);
-                    self.session.accept_connect();
-                }
+                Event::Connect(connect) => self.connected(connect).await?,
                 Event::Publish(publish) => self.publish(&publish).await?,
                 Event::Play(play) => {
                     self.wanted = Some(play);
@@ -387,6 +397,46 @@ impl Connection {
         Ok(())
     }
 
+    /// Asks the back end of the vhost, if it wants to be asked, and answers.
+    async fn connected(&mut self, connect: Connect) -> Result<(), End> {
+        // A name that is none is refused where a stream is asked for.
+        let vhost = vhost_of(&connect, "").unwrap_or_default();
+        let (vhost, settings) = self.live.vhosts().resolve(vhost::without_port(&vhost));
+        let client = self.client(&connect, "");
+        let app = split_query(&connect.app).0;
+        let hooks = self.live.gate().hooks();
+        let asked = hooks.connect(&settings, &client, &vhost, app, &self.traffic);
+        let answered = asked.await;
+        self.session.waited(Instant::now());
+        match answered {
+            Ok(farewell) => {
+                self.farewell = farewell;
+                self.connect = Some(connect);
+                self.session.accept_connect();
+                Ok(())
+            }
+            Err(denied) => {
+                let counters = self.live.counters();
+                counters.denied(denied.denial());
+                counters.turned_away(Asked::Connect, denied.denial().into());
+                info!(
+                    target: "pingora_live::access",
+                    vhost,
+                    app,
+                    protocol = client.protocol,
+                    action = "connect",
+                    by = denied.denial().name(),
+                    why = %denied,
+                    reason = "denied",
+                    "denied"
+                );
+                let reject = Reject::new("NetConnection.Connect.Rejected", denied.told());
+                self.session.reject_connect(&reject);
+                Err(End::Refused(reject.description))
+            }
+        }
+    }
+
     fn media(
         &mut self,
         stream_id: u32,
@@ -413,7 +463,9 @@ impl Connection {
     }
 
     async fn publish(&mut self, publish: &Publish) -> Result<(), End> {
-        match self.begin(publish).await {
+        let begun = self.begin(publish).await;
+        self.session.waited(Instant::now());
+        match begun {
             Ok(ingest) => {
                 self.session.accept_publish(publish.stream_id);
                 self.publishing = Some(Publishing {
@@ -479,8 +531,11 @@ impl Connection {
 
     /// Answers a play; the stream may have to be waited for.
     async fn play(&mut self, play: &Play) -> Result<(), End> {
-        let refused = match self.seat(play).await {
-            Ok(joined) => {
+        let seated = self.seat(play).await;
+        self.session.waited(Instant::now());
+        let refused = match seated {
+            Ok(mut joined) => {
+                joined.keep(self.farewell.take(), Arc::clone(&self.traffic));
                 self.session.accept_play(play.stream_id);
                 self.flush_in_time().await?;
                 return Err(End::Plays(Box::new(joined), play.stream_id));
@@ -581,12 +636,16 @@ fn split_query(name: &str) -> (&str, &str) {
 /// What a player says while it plays: acknowledgements, pings, pause, and its end.
 struct PlayerTalk {
     session: ServerSession,
+    traffic: Arc<Traffic>,
     stream_id: u32,
 }
 
 impl Talk for PlayerTalk {
     fn hear(&mut self, bytes: &[u8]) -> Said {
         let now = Instant::now();
+        self.traffic
+            .received
+            .fetch_add(bytes.len() as u64, Ordering::Relaxed);
         self.session.append_input(bytes);
         let handled = self.session.handle_input(now);
         let mut pause = None;

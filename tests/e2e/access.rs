@@ -1,5 +1,6 @@
 //! Who may: what each client really sees, by rule, protocol and action; and what the log tells of it.
 
+mod hooks;
 mod tokens;
 
 use std::process::Command;

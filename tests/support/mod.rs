@@ -8,6 +8,7 @@
 
 pub mod amf;
 pub mod backend;
+pub mod callback;
 pub mod certs;
 pub mod elementary;
 pub mod feed;

@@ -343,14 +343,10 @@ fn all() -> String {
 /// Keys that other servers have, or that are to come, have no effect; that is said, and not that they are misspelt.
 #[test]
 fn keys_of_features_that_are_not_there() {
-    for key in ["hls", "rtc", "http_hooks"] {
+    for key in ["hls", "rtc"] {
         let expected = format!("live.yaml:2:3: live.{key}: not served by this version");
         assert_eq!(errors(&format!("live:\n  {key}: {{}}\n")), expected);
     }
-    assert_eq!(
-        errors("live:\n  vhosts:\n    __defaultVhost__:\n      http_hooks: {}\n"),
-        "live.yaml:4:7: live.vhosts.__defaultVhost__.http_hooks: not served by this version"
-    );
     assert_eq!(
         errors("http_api: { listen: 1985 }"),
         "live.yaml:1:1: http_api: unknown key; here it is live.api"

@@ -6,9 +6,9 @@ use std::time::Duration;
 use super::{default_vhost, good};
 use crate::config::{
     Balance, Cert, ClusterMode, Config, DvrPlan, ForwardedHeader, HashBy, HealthCheckKind, Live,
-    LogFormat, LogLevel, OnBusy, OnExpiry, OnMissing, OriginBalance, Referrer, RelayProtocol,
-    RouteStreams, Scheme, Secret, StartTime, TimeJitter, TokenScheme, Vhost, print_config,
-    server_keys,
+    LogFormat, LogLevel, OnBusy, OnExpiry, OnFailure, OnMissing, OriginBalance, Referrer,
+    RelayProtocol, RouteStreams, Scheme, Secret, StartTime, TimeJitter, TokenScheme, Vhost,
+    print_config, server_keys,
 };
 
 #[test]
@@ -97,6 +97,8 @@ live:
     connections_per_ip: 10
     players_per_stream: 1000
     streams: 5
+    hook_requests: 8
+    hook_queue: 100
     stream_memory: 64MiB
     send_buffer: 100KB
     player_stall: 30s
@@ -212,6 +214,18 @@ live:
           max_uses: 3
           on_expiry: end
           secure_link_md5: '$secure_link_expires$uri $secret'
+      http_hooks:
+        enabled: on
+        on_connect: 'http://127.0.0.1:8085/api/v1/clients'
+        on_close: 'http://127.0.0.1:8085/api/v1/clients'
+        on_publish: ['http://127.0.0.1:8085/api/v1/streams', 'https://b.example/x?y=z']
+        on_unpublish: 'http://127.0.0.1:8085/api/v1/streams'
+        on_play: 'http://127.0.0.1:8085/api/v1/sessions'
+        on_stop: 'http://127.0.0.1:8085/api/v1/sessions'
+        on_dvr: 'http://127.0.0.1:8085/api/v1/dvrs'
+        timeout: 2s
+        on_failure: allow
+        retry_for: 0
 ";
 
 #[test]
@@ -406,6 +420,24 @@ fn every_key_is_read() {
     assert_eq!(refer.all, [host("example.com"), Referrer::None]);
     assert_eq!(refer.play, [host("www.example.com")]);
     assert_eq!(refer.publish, [Referrer::None]);
+    let hooks = &vhost.http_hooks;
+    assert!(hooks.enabled);
+    let urls: Vec<_> = hooks.on_publish.iter().map(|url| url.as_str()).collect();
+    assert_eq!(
+        urls,
+        [
+            "http://127.0.0.1:8085/api/v1/streams",
+            "https://b.example/x?y=z"
+        ]
+    );
+    assert_eq!(
+        (hooks.timeout, hooks.on_failure, hooks.retry_for),
+        (Duration::from_secs(2), OnFailure::Allow, Duration::ZERO)
+    );
+    assert_eq!(
+        (live.limits.hook_requests, live.limits.hook_queue),
+        (8, 100)
+    );
     let token = &vhost.tokens.play;
     assert!(token.enabled && !vhost.tokens.publish.enabled);
     assert_eq!(

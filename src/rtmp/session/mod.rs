@@ -198,6 +198,12 @@ impl ServerSession {
         }
     }
 
+    /// To be called before an answer that took its time: the clocks do not count what the driver waited for.
+    pub fn waited(&mut self, now: Instant) {
+        self.phase_since += now.saturating_duration_since(self.now);
+        self.now = now;
+    }
+
     /// Answers [`Event::Connect`] with `NetConnection.Connect.Success`.
     pub fn accept_connect(&mut self) {
         let State::Connecting { transaction } = self.state else {
