@@ -242,6 +242,36 @@ fn counts(counts: &Snapshot, text: &mut Text) {
         "Bytes of files that were sent.",
         counts.file_bytes,
     );
+    text.one(
+        "pingora_live_proxied_requests_total",
+        Counter,
+        "Requests that a route sent to an upstream.",
+        counts.proxied,
+    );
+    text.one(
+        "pingora_live_proxied_bytes_total",
+        Counter,
+        "Bytes of the bodies of their responses, of those that ended.",
+        counts.proxied_bytes,
+    );
+    text.one(
+        "pingora_live_proxy_retries_total",
+        Counter,
+        "Times that another server of an upstream was tried.",
+        counts.proxy_retries,
+    );
+    text.one(
+        "pingora_live_proxy_failures_total",
+        Counter,
+        "Requests to an upstream that no server answered.",
+        counts.proxy_failures,
+    );
+    text.one(
+        "pingora_live_proxy_headers_refused_total",
+        Counter,
+        "Connections closed where the PROXY protocol is spoken: no good header, or a peer that is not trusted.",
+        counts.proxy_headers_refused,
+    );
 }
 
 /// Those with the most players, as many as the key allows. Rates and not counters: a stream's counts begin anew with each publisher.
