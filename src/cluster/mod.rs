@@ -28,7 +28,7 @@ use tokio::sync::{Mutex as AsyncMutex, Notify};
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-use crate::config::{self, NodeKeys, UrlScheme};
+use crate::config::{self, ClusterMode, NodeKeys, OnElsewhere, UrlScheme};
 use crate::hub::StreamKey;
 use crate::observe::{Count, Counters};
 
@@ -142,7 +142,7 @@ impl Cluster {
                 instance: node::token(),
                 addresses: Mutex::new(Addresses::new(&keys, &[])),
                 keys,
-                fetches: Vec::new(),
+                fetches: fetches(config),
             },
             leases: Leases::default(),
             lookups: Lookups::default(),
@@ -300,6 +300,18 @@ impl Cluster {
             let _ = self.inner.registry.leave(&gone).await;
         }
     }
+}
+
+/// The vhosts of which this node can give any stream, wherever it is: it pulls what it does not have.
+fn fetches(config: &config::Live) -> Vec<String> {
+    let pulls = |vhost: &config::Vhost| {
+        vhost.cluster.mode == ClusterMode::Remote || vhost.cluster.on_elsewhere == OnElsewhere::Pull
+    };
+    let vhosts = config.vhosts.iter();
+    vhosts
+        .filter(|(_, vhost)| vhost.enabled && pulls(vhost))
+        .map(|(name, _)| name.clone())
+        .collect()
 }
 
 impl Inner {

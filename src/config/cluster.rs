@@ -67,6 +67,9 @@ words! {
         /// Its request is proxied to that node: a connection there, and all bytes twice, for each player; for networks in which players
         /// reach some nodes only. RTMP players are sent there.
         Proxy = "proxy",
+        /// It is given the stream here, which this node pulls from that one: once for all its players, in any format, RTMP included. The
+        /// node can then serve any stream, so that full nodes send it their new players.
+        Pull = "pull",
     }
 }
 

@@ -6,6 +6,7 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use parking_lot::{Condvar, Mutex};
@@ -63,7 +64,16 @@ enum Work {
 
 impl Queue {
     fn push(&self, work: Work) {
-        self.waiting.lock().work.push_back(work);
+        let mut waiting = self.waiting.lock();
+        if matches!(
+            (waiting.work.back(), &work),
+            (Some(Work::Flush(_)), Work::Flush(_))
+        ) {
+            // Once is enough, however long the thread is away.
+            return;
+        }
+        waiting.work.push_back(work);
+        drop(waiting);
         self.bell.notify_one();
     }
 
@@ -210,6 +220,7 @@ fn spawn(
         .spawn(move || {
             let mut worker = Worker {
                 transcoder: Transcoder::new(settings.kbps),
+                kbps: settings.kbps,
                 writer,
                 tracks: Tracks::new(),
                 frames: Vec::new(),
@@ -236,6 +247,7 @@ fn spawn(
 
 struct Worker {
     transcoder: Transcoder,
+    kbps: u32,
     writer: LogWriter,
     /// Of the converted frames, there is nothing that a player has to be told first.
     tracks: Tracks,
@@ -247,8 +259,14 @@ struct Worker {
 impl Worker {
     fn frame(&mut self, frame: &Frame, budget: usize) {
         let broken = self.transcoder.broken();
-        self.transcoder.push(frame, &mut self.frames);
-        if self.transcoder.broken() > broken {
+        let (transcoder, frames) = (&mut self.transcoder, &mut self.frames);
+        // The codecs are others' code, and the bytes a peer's: a panic in there must not leave players behind who wait for nothing.
+        let pushed = catch_unwind(AssertUnwindSafe(|| transcoder.push(frame, frames)));
+        if pushed.is_err() {
+            self.frames.clear();
+            self.transcoder = Transcoder::new(self.kbps);
+        }
+        if pushed.is_err() || self.transcoder.broken() > broken {
             self.counters.count(Count::TranscodeError);
         }
         for frame in self.frames.drain(..) {

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 
 use crate::client::Client;
 use crate::cluster::{self, Announcement, MAX_HOPS};
-use crate::config::{BaseUrl, OnElsewhere, UrlScheme};
+use crate::config::{BaseUrl, OnElsewhere, Remote, UrlScheme};
 use crate::hub::StreamKey;
 
 use super::Live;
@@ -31,21 +31,23 @@ pub(crate) enum How {
     Overflow,
     /// Its request is proxied to the node, which other nodes reach there.
     Proxy(BaseUrl),
+    /// The stream is pulled from the node.
+    Pull(Remote),
 }
 
 impl Live {
-    /// The node that has the stream, if it is another one and the player can be sent there.
-    pub(super) async fn find_elsewhere(&self, wish: &Wish) -> Option<Away> {
+    /// The node that has the stream, if it is another one and the player can be sent there, or if `may_pull`, the stream pulled from there.
+    pub(super) async fn find_elsewhere(&self, wish: &Wish, may_pull: bool) -> Option<Away> {
         let cluster = self.cluster().filter(|_| may_be_sent(&wish.client))?;
         let lease = cluster.find(&wish.key).await?;
-        to_node(&lease, wish)
+        to_node(&lease, wish, may_pull)
     }
 
     /// Waits until another node has the stream that a player waits for.
     pub(super) async fn appears_elsewhere(&self, wish: &Wish) -> Away {
         if let Some(cluster) = self.cluster().filter(|_| may_be_sent(&wish.client)) {
             let lease = cluster.appears(&wish.key).await;
-            if let Some(away) = to_node(&lease, wish) {
+            if let Some(away) = to_node(&lease, wish, true) {
                 return away;
             }
         }
@@ -124,8 +126,18 @@ fn scheme_of(client: &Client) -> UrlScheme {
     }
 }
 
-fn to_node(lease: &cluster::Lease, wish: &Wish) -> Option<Away> {
+fn to_node(lease: &cluster::Lease, wish: &Wish, may_pull: bool) -> Option<Away> {
     let Wish { key, client, .. } = wish;
+    if may_pull
+        && wish.settings.cluster.on_elsewhere == OnElsewhere::Pull
+        && let Some(node) = lease.addresses.to_node().and_then(origin)
+    {
+        return Some(Away {
+            address: String::new(),
+            server: lease.node.clone(),
+            how: How::Pull(node),
+        });
+    }
     let to_player = lease.addresses.to_player(scheme_of(client));
     let to_node = lease.addresses.to_node().filter(|_| wish.may_proxy);
     // No page can follow for a WebSocket, nor from TLS to none.
@@ -142,6 +154,12 @@ fn to_node(lease: &cluster::Lease, wish: &Wish) -> Option<Away> {
         server: lease.node.clone(),
         how,
     })
+}
+
+/// A node as the place to pull from. One behind a path of its own is none: the streams of an origin have their names for a path.
+fn origin(node: &BaseUrl) -> Option<Remote> {
+    let origin: Remote = node.as_str().parse().ok()?;
+    origin.path.is_empty().then_some(origin)
 }
 
 /// The path that a client of HTTP asked for, as it wrote it.

@@ -184,6 +184,8 @@ impl Live {
                     How::Redirect => (Count::PlayRedirected, "redirect"),
                     How::Overflow => (Count::PlayOverflowed, "overflow"),
                     How::Proxy(_) => (Count::PlayProxied, "proxy"),
+                    // Its play is counted, as any of a pulled stream.
+                    How::Pull(_) => return result,
                 };
                 self.counters().count(count);
                 info!(%peer, stream = %key, server = away.server, how, "a player goes elsewhere");
@@ -232,7 +234,7 @@ impl Live {
     ) -> Result<Joined, NoPlay> {
         let admission = match admission {
             Some(admission) => admission,
-            None => self.admit(wish.client.peer)?,
+            None => self.admit_player(&wish.client)?,
         };
         if self.is_blocked(&wish.key) {
             return Err(NoPlay::Blocked);
@@ -278,7 +280,7 @@ impl Live {
             return Err(NoPlay::Loop);
         }
         let Some(stream) = self.hub().find(&wish.key) else {
-            let away = self.find_elsewhere(wish).await;
+            let away = self.find_elsewhere(wish, false).await;
             return Err(away.map_or(NoPlay::Missing, |away| NoPlay::Away(Box::new(away))));
         };
         stream
@@ -298,20 +300,47 @@ impl Live {
         }
         // A stream whose publisher was accepted is there, though its first frame may still be on its way.
         if !self.hub().is_published(key) {
-            if let Some(away) = self.find_elsewhere(wish).await {
-                return Err(NoPlay::Away(Box::new(away)));
+            if let Some(away) = self.find_elsewhere(wish, true).await {
+                return self.take_elsewhere(wish, away, left).await;
             }
             if settings.play.on_missing == OnMissing::NotFound {
                 return Err(NoPlay::Missing);
             }
         }
+        tokio::pin!(left);
+        let away = tokio::select! {
+            here = self.wait_here(wish, left.as_mut()) => return here,
+            away = self.appears_elsewhere(wish) => away,
+        };
+        self.take_elsewhere(wish, away, left).await
+    }
+
+    /// The stream, when it comes to this node in time.
+    async fn wait_here(
+        &self,
+        wish: &Wish,
+        left: impl Future<Output = ()>,
+    ) -> Result<Arc<Stream>, NoPlay> {
         tokio::select! {
-            stream = self.hub().wait_for(key) => stream.ok_or(NoPlay::Shutdown),
-            () = tokio::time::sleep(settings.play.wait) => Err(NoPlay::Missing),
+            stream = self.hub().wait_for(&wish.key) => stream.ok_or(NoPlay::Shutdown),
+            () = tokio::time::sleep(wish.settings.play.wait) => Err(NoPlay::Missing),
             // A player that gives up must not hold its place until the wait is over.
             () = left => Err(NoPlay::Left),
-            away = self.appears_elsewhere(wish) => Err(NoPlay::Away(Box::new(away))),
         }
+    }
+
+    /// The stream of another node, if it is pulled from there.
+    async fn take_elsewhere(
+        &self,
+        wish: &Wish,
+        away: Away,
+        left: impl Future<Output = ()>,
+    ) -> Result<Arc<Stream>, NoPlay> {
+        let How::Pull(node) = &away.how else {
+            return Err(NoPlay::Away(Box::new(away)));
+        };
+        let upstream = self.relay().node_upstream(node, &wish.settings);
+        self.pull_or_wait(wish, upstream, left).await
     }
 
     /// The stream, wherever it comes from.
@@ -356,7 +385,7 @@ impl Live {
         }
         // Published here, and not ready yet.
         if !pulled && self.hub().is_published(key) {
-            return self.find_or_wait(wish, left).await;
+            return self.wait_here(wish, left).await;
         }
         // An origin that hangs is noticed, and another asked, in the time that an origin may be silent.
         let patience = settings.play.wait.max(upstream.patience());

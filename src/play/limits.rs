@@ -35,6 +35,10 @@ pub(crate) struct Admission {
 /// when a crowd does, since each takes a few round trips.
 const MAX_TURNED_AWAY: usize = 256;
 
+/// Places beside the limit for other nodes that pull. Anybody can say that it is one, so they are few: a node pulls a stream once, whatever
+/// the number of its players.
+const PLACES_FOR_RELAYS: usize = 64;
+
 /// The place of a connection over the limit. Given back when dropped.
 #[derive(Debug)]
 pub(crate) struct TurnedAway(Arc<Connections>);
@@ -66,12 +70,28 @@ impl Connections {
     }
 
     pub(crate) fn admit(self: &Arc<Self>, peer: Option<SocketAddr>) -> Result<Admission, Refusal> {
+        self.admit_beside(peer, 0)
+    }
+
+    /// As [`Connections::admit`], for what says that it is another node.
+    pub(crate) fn admit_relay(
+        self: &Arc<Self>,
+        peer: Option<SocketAddr>,
+    ) -> Result<Admission, Refusal> {
+        self.admit_beside(peer, PLACES_FOR_RELAYS)
+    }
+
+    fn admit_beside(
+        self: &Arc<Self>,
+        peer: Option<SocketAddr>,
+        beside: usize,
+    ) -> Result<Admission, Refusal> {
         let max = self.max.load(Ordering::Relaxed);
         let max_per_ip = self.max_per_ip.load(Ordering::Relaxed);
         // Counted without a limit too: one may be set later.
         let ip = peer.map(|p| p.ip().to_canonical());
         let mut counts = self.counts.lock();
-        if max > 0 && counts.all >= max {
+        if max > 0 && counts.all >= max.saturating_add(beside) {
             return Err(Refusal::All(max));
         }
         if let Some(ip) = ip {

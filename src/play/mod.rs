@@ -44,6 +44,7 @@ use pingora::protocols::Stream;
 use pingora::proxy::Session;
 
 use crate::access::{Gate, Hooks};
+use crate::client::Client;
 use crate::clients::Clients;
 use crate::cluster::{Cluster, Load, Redis, Registry};
 use crate::config::{self, UrlScheme};
@@ -322,6 +323,15 @@ impl Live {
         peer: Option<std::net::SocketAddr>,
     ) -> Result<Admission, limits::Refusal> {
         self.inner.connections.admit(peer)
+    }
+
+    /// A player's place. A node of the cluster that pulls has one beside the limit: a node that is full is the one whose streams the others
+    /// serve to those it has no room for.
+    pub(crate) fn admit_player(&self, client: &Client) -> Result<Admission, limits::Refusal> {
+        match self.cluster() {
+            Some(_) if !client.via.is_empty() => self.inner.connections.admit_relay(client.peer),
+            _ => self.admit(client.peer),
+        }
     }
 
     /// A place for a connection that is too many, which is told where to go; `None` where nobody is sent away, or too many are already.

@@ -127,7 +127,6 @@ impl Relay {
     }
 
     /// Another node as the place to pull from: `rtmp://host:port`, `http://host:port` or the same over TLS.
-    #[allow(dead_code, reason = "for the registry of nodes")]
     pub(crate) fn node_upstream(&self, node: &Remote, settings: &Vhost) -> Arc<Upstream> {
         let scheme = node.scheme.unwrap_or(Scheme::Rtmp);
         Arc::new(Upstream::new(
