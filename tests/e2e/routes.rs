@@ -9,6 +9,8 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use socket2::{Domain, Socket, Type};
+
 use super::SHORT;
 use super::support::backend::{Backend, say};
 use super::support::certs;
@@ -488,7 +490,14 @@ fn posted_streams_and_routes() {
     assert_eq!(get(server.address("http"), "/all/y.flv").text(), "taken");
 }
 
-/// An address of this machine at which nobody is.
+/// An address of this machine at which nobody is, nor comes until the test's process ends: the port is held, but not listened on. One that
+/// was merely free would be the next listener's.
 fn nobody() -> SocketAddr {
-    SocketAddr::from(([127, 0, 0, 1], free_port()))
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+    socket
+        .bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into())
+        .expect("a port");
+    let address = socket.local_addr().expect("an address");
+    std::mem::forget(socket);
+    address.as_socket().expect("an IP address")
 }
