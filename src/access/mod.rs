@@ -25,7 +25,7 @@ use denied::Why;
 use tokens::{Asked, Query, Uses};
 
 pub(crate) use denied::{Answer, Denied};
-pub(crate) use hooks::{Farewell, Hooks, Traffic};
+pub(crate) use hooks::{Farewell, Hooks, Traffic, on_forward};
 
 /// Endings of addresses that say a format and not what is in it: a signature is good for all formats of a stream.
 const FORMATS: [&str; 4] = [".flv", ".ts", ".aac", ".mp3"];

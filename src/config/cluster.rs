@@ -342,7 +342,7 @@ impl Leaf for Prefix {
 }
 
 /// Reads a value that may be null.
-fn or_null<T>(
+pub(super) fn or_null<T>(
     node: &Node,
     path: &str,
     accepted: &str,
@@ -358,7 +358,7 @@ fn or_null<T>(
     }
 }
 
-fn text_or_null(value: Option<&str>) -> String {
+pub(super) fn text_or_null(value: Option<&str>) -> String {
     value.map_or_else(|| "null".to_owned(), quoted)
 }
 

@@ -11,6 +11,7 @@ use super::kinds::{
 use super::node::{Data, Node};
 use super::schema::{Context, Leaf, section};
 use super::units::Guess;
+use super::url::{HttpUrl, Url};
 
 const fn secs(secs: u64) -> Duration {
     Duration::from_secs(secs)
@@ -102,6 +103,9 @@ section! {
         /// Where to: `host[:port]` for the same app and stream there, or `rtmp://host[:port]/app/stream`, `rtmps://…`, in which `[vhost]`,
         /// `[app]` and `[stream]` stand for the stream's own.
         destination: Vec<Remote> = Vec::new() => Remotes { path: true },
+        /// A back end that names more, stream by stream: it gets a POST with the JSON of SRS's `on_forward` when a publish begins, and
+        /// answers `{"code": 0, "data": {"urls": ["rtmp://…"]}}`, at most 16, in the forms of `destination`. Nobody waits for it.
+        backend: Option<HttpUrl> = None => Url,
         /// Check the certificates of `rtmps` destinations, as `cluster.tls_verify` does.
         tls_verify: bool = true => Switch,
     }

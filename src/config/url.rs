@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::str::FromStr;
 
 use super::access_kinds::is_host;
+use super::cluster::{or_null, text_or_null};
 use super::error::Origin;
 use super::kinds::{flow_list, parse_list, quoted};
 use super::node::{Data, Node};
@@ -173,6 +174,28 @@ impl Leaf for Urls {
             at: at.clone(),
             data: Data::List(items.map(|item| Node::scalar(at, item)).collect()),
         }
+    }
+}
+
+/// The address of one callback, or none.
+pub(super) struct Url;
+
+impl Leaf for Url {
+    type Value = Option<HttpUrl>;
+
+    fn accepted(&self) -> String {
+        format!("{URL}, or null")
+    }
+
+    fn parse(&self, node: &Node, path: &str, cx: &mut Context) -> Option<Option<HttpUrl>> {
+        or_null(node, path, &self.accepted(), cx, |text| {
+            text.parse()
+                .map_err(|error: HttpUrlError| Some(error.to_string()))
+        })
+    }
+
+    fn text(&self, value: &Option<HttpUrl>) -> String {
+        text_or_null(value.as_ref().map(HttpUrl::as_str))
     }
 }
 

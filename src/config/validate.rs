@@ -90,7 +90,8 @@ pub(super) fn check(live: &Live, origins: &Origins) -> Vec<ConfigError> {
                 "is asked for nothing with mode: local; an edge has mode: remote".to_owned(),
             );
         }
-        if vhost.forward.enabled && vhost.forward.destination.is_empty() {
+        let forward = &vhost.forward;
+        if forward.enabled && forward.destination.is_empty() && forward.backend.is_none() {
             report.missing(&format!("{path}.forward.destination"), NEEDS_DESTINATION);
         }
     }
@@ -151,7 +152,8 @@ fn api(live: &Live, report: &mut Report<'_>) {
 }
 
 const NEEDS_ORIGIN: &str = "an edge takes at least one origin, such as origin.example.com:1935";
-const NEEDS_DESTINATION: &str = "it takes a server to push to, such as cdn.example.com:1935";
+const NEEDS_DESTINATION: &str =
+    "it takes a server to push to, such as cdn.example.com:1935, or a backend that names them";
 const NEEDS_CERT: &str = "it takes the file of a certificate chain in PEM";
 const NEEDS_KEY: &str = "it takes the file of a private key in PEM";
 

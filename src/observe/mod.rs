@@ -48,6 +48,7 @@ pub struct Counters {
     failovers: AtomicU64,
     pushes: AtomicU64,
     pushes_failed: AtomicU64,
+    forward_asks_failed: AtomicU64,
     relay_loops: AtomicU64,
     denials: Denials,
     plays_redirected: AtomicU64,
@@ -155,6 +156,8 @@ pub struct Snapshot {
     pub pushes: u64,
     /// Times that a push broke or was refused.
     pub pushes_failed: u64,
+    /// Times that the back end of `forward.backend` did not say where to push a stream.
+    pub forward_asks_failed: u64,
     /// Plays and publishes that were refused since they had come through this node already.
     pub relay_loops: u64,
 }
@@ -182,6 +185,7 @@ pub(crate) enum Count {
     Failover,
     Push,
     PushFailed,
+    ForwardAskFailed,
     RelayLoop,
     ProxyHeaderRefused,
     PlayRedirected,
@@ -224,6 +228,7 @@ impl Counters {
             Count::Failover => &self.failovers,
             Count::Push => &self.pushes,
             Count::PushFailed => &self.pushes_failed,
+            Count::ForwardAskFailed => &self.forward_asks_failed,
             Count::RelayLoop => &self.relay_loops,
             Count::ProxyHeaderRefused => &self.proxy_headers_refused,
             Count::PlayRedirected => &self.plays_redirected,
@@ -334,6 +339,7 @@ impl Counters {
             failovers: get(&self.failovers),
             pushes: get(&self.pushes),
             pushes_failed: get(&self.pushes_failed),
+            forward_asks_failed: get(&self.forward_asks_failed),
             relay_loops: get(&self.relay_loops),
             proxy_headers_refused: get(&self.proxy_headers_refused),
             plays_redirected: get(&self.plays_redirected),

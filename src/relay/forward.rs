@@ -1,20 +1,26 @@
-//! Forwarding: each stream that is published here, pushed to other servers. Each push is a task of its own that tries again.
+//! Forwarding: each stream that is published here, pushed to other servers. Each push is a task of its own that tries again, and so is
+//! the question to a back end where to push it.
 
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use parking_lot::Mutex;
 use tracing::{Instrument, info, info_span, warn};
 
+use crate::access::on_forward;
 use crate::client::Client;
+use crate::config::{HttpUrl, Remote};
 use crate::hub::{Format, Stream};
 use crate::observe::{Count, Counters};
+use crate::outbound::Outbound;
 use crate::play::Live;
 use crate::rtmp::Purpose;
 
 use super::Relay;
+use super::backend;
 use super::backoff::Backoff;
 use super::dial::Dialer;
 use super::failure::Failure;
@@ -30,26 +36,41 @@ const GOOD: Duration = Duration::from_secs(10);
 /// The streams that are forwarded.
 #[derive(Default)]
 pub(super) struct Forwards {
-    /// By their addresses: a push's seat keeps its stream alive. Held for a look-up.
+    /// By their addresses. Held for a look-up.
     streams: Arc<Mutex<HashSet<usize>>>,
     pushes: Arc<AtomicUsize>,
 }
 
-/// A push at work; the last of a stream frees its place.
-struct Place {
+/// A stream that is forwarded. What is done for it shares this; the last frees its place.
+struct Held {
     streams: Arc<Mutex<HashSet<usize>>>,
-    pushes: Arc<AtomicUsize>,
-    id: usize,
-    /// Pushes of this stream that are left.
-    left: Arc<AtomicUsize>,
+    /// It lives as long, so that its address is no other's.
+    stream: Arc<Stream>,
 }
 
-impl Drop for Place {
+impl Drop for Held {
     fn drop(&mut self) {
-        self.pushes.fetch_sub(1, Ordering::Relaxed);
-        if self.left.fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.streams.lock().remove(&self.id);
-        }
+        self.streams.lock().remove(&address(&self.stream));
+    }
+}
+
+fn address(stream: &Arc<Stream>) -> usize {
+    Arc::as_ptr(stream).addr()
+}
+
+/// Counts a push while it is at work.
+struct AtWork(Arc<AtomicUsize>);
+
+impl AtWork {
+    fn new(pushes: &Arc<AtomicUsize>) -> Self {
+        pushes.fetch_add(1, Ordering::Relaxed);
+        AtWork(Arc::clone(pushes))
+    }
+}
+
+impl Drop for AtWork {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -57,46 +78,40 @@ impl Forwards {
     pub(super) fn count(&self) -> usize {
         self.pushes.load(Ordering::Relaxed)
     }
+
+    /// None: it is forwarded already.
+    fn hold(&self, stream: &Arc<Stream>) -> Option<Arc<Held>> {
+        self.streams.lock().insert(address(stream)).then(|| {
+            Arc::new(Held {
+                streams: Arc::clone(&self.streams),
+                stream: Arc::clone(stream),
+            })
+        })
+    }
 }
 
 impl Relay {
     /// Pushes the stream to where its vhost says, unless it is pushed already. To be called when a publisher has its claim.
     pub(crate) fn forward(&self, live: &Live, stream: &Arc<Stream>, client: &Client) {
         let forward = &stream.settings().forward;
-        if !forward.enabled {
+        if !forward.enabled || forward.destination.is_empty() && forward.backend.is_none() {
             return;
         }
-        let destinations: Vec<Target> = forward
-            .destination
-            .iter()
-            .map(|destination| Target::of_destination(destination, stream.key()))
-            .collect();
-        self.push_all(live, stream, client, destinations);
-    }
-
-    fn push_all(
-        &self,
-        live: &Live,
-        stream: &Arc<Stream>,
-        client: &Client,
-        destinations: Vec<Target>,
-    ) {
-        let id = Arc::as_ptr(stream).addr();
-        if destinations.is_empty() || !self.forwards.streams.lock().insert(id) {
+        let Some(held) = self.forwards.hold(stream) else {
             return;
+        };
+        let mut pushes = Pushes {
+            held,
+            at_work: Arc::clone(&self.forwards.pushes),
+            dialer: Arc::clone(&self.dialer),
+            counters: live.shared_counters(),
+            via: self.via(client),
+            taken: Vec::new(),
+        };
+        for destination in &forward.destination {
+            pushes.start(destination);
         }
-        let left = Arc::new(AtomicUsize::new(destinations.len()));
-        for target in destinations {
-            self.forwards.pushes.fetch_add(1, Ordering::Relaxed);
-            let place = Place {
-                streams: Arc::clone(&self.forwards.streams),
-                pushes: Arc::clone(&self.forwards.pushes),
-                id,
-                left: Arc::clone(&left),
-            };
-            let Ok(seat) = stream.tap(Format::Flv) else {
-                continue;
-            };
+        if let Some(url) = &forward.backend {
             let key = stream.key();
             let span = info_span!(
                 parent: None,
@@ -104,24 +119,94 @@ impl Relay {
                 vhost = key.vhost(),
                 app = key.app(),
                 stream = key.stream(),
-                to = %target,
+                backend = url.authority(),
             );
-            let push = Push {
-                dialer: Arc::clone(&self.dialer),
-                counters: live.shared_counters(),
-                target,
-                ask: Ask {
-                    address: None,
-                    via: self.via(client),
-                    page: String::new(),
-                    verify: stream.settings().forward.tls_verify,
-                },
-            };
-            let task = async move {
-                push.run(Reader::new(seat)).await;
-                drop(place);
-            };
+            let body = on_forward(client, key);
+            let outbound = Arc::clone(&self.outbound);
+            let task = pushes.ask(outbound, url.clone(), body);
             tokio::spawn(task.instrument(span));
+        }
+    }
+}
+
+/// The pushes of one stream.
+struct Pushes {
+    held: Arc<Held>,
+    at_work: Arc<AtomicUsize>,
+    dialer: Arc<Dialer>,
+    counters: Arc<Counters>,
+    /// The nodes on the way, this one last.
+    via: String,
+    /// Where it is pushed to: the same place twice would refuse the second for good.
+    taken: Vec<Target>,
+}
+
+impl Pushes {
+    fn start(&mut self, destination: &Remote) {
+        let stream = &self.held.stream;
+        let key = stream.key();
+        let target = Target::of_destination(destination, key);
+        if self.taken.contains(&target) {
+            return;
+        }
+        let Ok(seat) = stream.tap(Format::Flv) else {
+            return;
+        };
+        self.taken.push(target.clone());
+        let span = info_span!(
+            parent: None,
+            "forward",
+            vhost = key.vhost(),
+            app = key.app(),
+            stream = key.stream(),
+            to = %target,
+        );
+        let push = Push {
+            dialer: Arc::clone(&self.dialer),
+            counters: Arc::clone(&self.counters),
+            target,
+            ask: Ask {
+                address: None,
+                via: self.via.clone(),
+                page: String::new(),
+                verify: stream.settings().forward.tls_verify,
+            },
+        };
+        let (held, at_work) = (Arc::clone(&self.held), AtWork::new(&self.at_work));
+        let task = async move {
+            push.run(Reader::new(seat)).await;
+            drop((at_work, held));
+        };
+        tokio::spawn(task.instrument(span));
+    }
+
+    /// Asks the back end where else, until it has said so or the stream is over.
+    async fn ask(mut self, outbound: Arc<Outbound>, url: HttpUrl, body: Bytes) {
+        let mut backoff = Backoff::new(LONGEST_PAUSE);
+        // With a seat, what is pushed later begins at a keyframe that is there already.
+        while let Ok(_seat) = self.held.stream.tap(Format::Flv) {
+            match backend::ask(&outbound, &url, &body).await {
+                Ok(named) => {
+                    let count = named.destinations.len();
+                    info!(destinations = count, "the back end said where to forward");
+                    if named.left_out > 0 {
+                        warn!(
+                            left_out = named.left_out,
+                            "the back end named too many servers, or what is no address of RTMP"
+                        );
+                    }
+                    for destination in &named.destinations {
+                        self.start(destination);
+                    }
+                    return;
+                }
+                Err(why) => {
+                    self.counters.count(Count::ForwardAskFailed);
+                    let pause = backoff.pause();
+                    warn!(again_in = ?pause, "the back end did not say where to forward: {why}");
+                    tokio::time::sleep(pause).await;
+                }
+            }
         }
     }
 }

@@ -5,13 +5,14 @@
 //!
 //! - [`target`]: addresses of streams; [`dial`]: connections; [`rtmp`], [`flv`]: the protocols, and [`source`]: a stream by either;
 //! - [`origins`]: which server is asked; [`errand`]: one stream asked of all of them; [`failure`]: what they say when they do not give it;
-//! - [`pull`] and [`standby`]: streams into the hub; [`push`], [`edge`] and [`forward`]: streams out of it.
+//! - [`pull`] and [`standby`]: streams into the hub; [`push`], [`edge`] and [`forward`]: streams out of it; [`backend`] is asked where to.
 //!
 //! No relay goes in a circle: each says in `Via` (RFC 9110 §7.6.3; over RTMP in a property of connect) through which nodes it goes,
 //! and a node that finds itself there refuses.
 //!
 //! [`Relay`] is the door.
 
+mod backend;
 mod backoff;
 mod dial;
 mod edge;
@@ -35,6 +36,7 @@ use parking_lot::{Mutex, RwLock};
 use crate::client::Client;
 use crate::config::{self, Cluster, ClusterMode, RelayProtocol, Remote, Scheme, Vhost};
 use crate::hub::StreamKey;
+use crate::outbound::Outbound;
 use crate::play::Live;
 
 pub(crate) use edge::{EdgePush, NotTaken};
@@ -59,6 +61,8 @@ pub(crate) struct Relay {
     pulls: Arc<Mutex<HashMap<StreamKey, Arc<Pull>>>>,
     edge_pushes: EdgePushes,
     forwards: Forwards,
+    /// Asks the back ends of `forward.backend`.
+    outbound: Arc<Outbound>,
 }
 
 /// The origins of one vhost: for its pulls by players of RTMP and of the rest, and for its pushes.
@@ -79,6 +83,7 @@ impl Relay {
             pulls: Arc::default(),
             edge_pushes: EdgePushes::default(),
             forwards: Forwards::default(),
+            outbound: Arc::default(),
         }
     }
 

@@ -50,6 +50,11 @@ pub(super) enum Refused {
     Failed { url: String, why: String },
 }
 
+/// The body of `on_forward`, by which a back end is asked where a stream is to be pushed.
+pub(crate) fn on_forward(client: &Client, key: &StreamKey) -> Bytes {
+    Facts::of(client, key).body("on_forward", &More::default())
+}
+
 /// All callbacks of a server.
 pub(crate) struct Hooks {
     outbound: Outbound,

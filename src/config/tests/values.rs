@@ -194,6 +194,7 @@ live:
       forward:
         enabled: on
         destination: ['cdn:1936', 'rtmps://cdn.example/[app]/[stream]?key=1']
+        backend: 'http://127.0.0.1:8085/api/v1/forward'
         tls_verify: off
       security:
         enabled: on
@@ -479,6 +480,8 @@ fn every_key_is_read() {
     let forward = &vhost.forward;
     assert!(forward.enabled && !forward.tls_verify);
     assert_eq!(forward.destination[1].path, "[app]/[stream]?key=1");
+    let backend = forward.backend.as_ref().map(|url| url.as_str());
+    assert_eq!(backend, Some("http://127.0.0.1:8085/api/v1/forward"));
     // No key was forgotten above: only what is off by default and has no other sense here is as it was.
     let shown = print_config(&config);
     for key in crate::config::keys() {

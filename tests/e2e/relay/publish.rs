@@ -1,8 +1,10 @@
 //! Publishing through an edge, and forwarding.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use super::super::rtmp_play::Nginx;
+use super::super::support::callback::{Backend, Reply};
 use super::super::support::feed::{Feed, Plan};
 use super::super::support::flv::{AUDIO, Tag, VIDEO, assert_continuous, assert_run_of};
 use super::super::support::player::Player;
@@ -149,4 +151,65 @@ fn a_forward_tries_again() {
     let player = Player::open(&destination, "/live/x.flv");
     player.wait("frames again", PATIENCE, |flv| flv.frames(VIDEO).len() > 25);
     assert!(feed.is_running());
+}
+
+/// A back end that fails at first, and then names a server of ours twice, one of them with a token, beside what is no address.
+#[test]
+fn a_back_end_says_where_to_forward() {
+    let named = Server::start("");
+    let fixed = Server::start("");
+    let urls = format!(
+        "[\"rtmp://{0}/copy/of-[stream]?key=k\", \"rtmp://{0}/copy/of-[stream]?key=k\", \"http://{0}/no\"]",
+        rtmp_of(&named)
+    );
+    let failures = AtomicUsize::new(0);
+    let backend = Backend::start(move |_| match failures.fetch_add(1, Ordering::Relaxed) {
+        0 => Reply::Status(500, String::new()),
+        1 => Reply::Late(
+            Duration::from_secs(1),
+            format!("{{\"code\":0,\"data\":{{\"urls\":{urls}}}}}"),
+        ),
+        _ => Reply::Status(200, "{\"code\":0}".to_owned()),
+    });
+    let server = Server::start(&format!(
+        "vhosts:\n  __defaultVhost__:\n    forward: {{ enabled: on, destination: \"{}\", backend: {:?} }}\n",
+        rtmp_of(&fixed),
+        backend.url("/api/v1/forward")
+    ));
+    let feed = Feed::start(&server, "live", "x", Plan::of(&fixtures::h264_aac()));
+    for (at, path) in [(&fixed, "/live/x.flv"), (&named, "/copy/of-x.flv")] {
+        let player = Player::open(at, path);
+        let flv = player.wait("two seconds", PATIENCE, |flv| flv.frames(VIDEO).len() > 50);
+        let sent = feed.sent();
+        let sent: Vec<&Tag> = sent
+            .iter()
+            .filter(|tag| tag.kind == VIDEO && tag.is_coded())
+            .collect();
+        assert_run_of(&flv.frames(VIDEO), &sent);
+    }
+    let calls = backend.of("on_forward");
+    assert_eq!(calls.len(), 2, "one failed, one was answered");
+    for call in &calls {
+        assert_eq!(call.path, "/api/v1/forward");
+        assert_eq!(
+            (call.text("vhost"), call.text("app"), call.text("stream")),
+            ("__defaultVhost__", "live", "x")
+        );
+        assert_eq!(call.text("ip"), "127.0.0.1");
+        assert!(call.text("tcUrl").starts_with("rtmp://"));
+        assert!(call.body["param"].is_string() && call.body["client_id"].is_string());
+    }
+    assert_eq!(
+        lines(&server, &["did not say where to forward", "status 500"]),
+        1
+    );
+    assert_eq!(lines(&server, &["left_out=1"]), 1);
+    assert_eq!(lines(&server, &["forward failed"]), 0);
+    // A second publish of another name asks again, and is told to go nowhere else.
+    let _other = Feed::start(&server, "live", "y", Plan::of(&fixtures::h264_aac()));
+    wait_for("it is asked for the other", PATIENCE, || {
+        (backend.of("on_forward").len() == 3).then_some(())
+    });
+    Player::open(&fixed, "/live/y.flv")
+        .wait("a second", PATIENCE, |flv| flv.frames(VIDEO).len() > 25);
 }
