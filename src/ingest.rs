@@ -23,6 +23,9 @@ use crate::vhost;
 /// long for a picture that is announced, or they would be told of a stream without one.
 const MIDWAY: Duration = Duration::from_secs(3);
 
+/// How long a publisher's bytes are counted before they are judged: keyframes are large, and encoders hurry after a stall.
+const BITRATE_WINDOW: Duration = Duration::from_secs(5);
+
 /// A publish that is under way. Dropping it gives the stream back and writes the publish's line.
 pub(crate) struct Ingest {
     live: Live,
@@ -34,6 +37,8 @@ pub(crate) struct Ingest {
     presence: Presence,
     /// Bytes of tag bodies that were taken.
     bytes: u64,
+    /// Since when, and from which of `bytes` on, the bitrate is measured; a pull's is its origin's affair.
+    window: Option<(Instant, u64)>,
     /// At an edge: what takes it on to the origin.
     push: Option<EdgePush>,
     span: Span,
@@ -102,6 +107,9 @@ pub(crate) enum Ended {
     /// The URL that let it in (`tokens.publish.on_expiry`).
     #[error("the signed URL expired")]
     Expired,
+    /// `limits.publish_kbps`.
+    #[error("more than {0} kbit/s")]
+    TooFast(u32),
     /// The claim was taken.
     #[error("{}", told(*.0))]
     Claim(EndReason),
@@ -117,6 +125,7 @@ impl Ended {
             Self::FirstPacket(_) => "firstpkt_timeout",
             Self::Silent(_) => "normal_timeout",
             Self::Expired => "expired",
+            Self::TooFast(_) => "too_fast",
             Self::Claim(reason) => reason.name(),
             Self::Origin => "origin_lost",
         }
@@ -191,6 +200,7 @@ impl Ingest {
             push,
             span,
             since: Instant::now(),
+            window: Some((Instant::now(), 0)),
             last_media: None,
             announced: false,
             // What it is when nobody says otherwise: the runtime went away under it.
@@ -297,6 +307,7 @@ impl Ingest {
             _lease: None,
             span: Span::current(),
             since: Instant::now(),
+            window: None,
             last_media: None,
             announced: false,
             reason: "shutdown",
@@ -349,7 +360,7 @@ impl Ingest {
     }
 
     /// Looks at the clocks and the claim.
-    pub(crate) fn check(&self, now: Instant) -> Result<(), Ended> {
+    pub(crate) fn check(&mut self, now: Instant) -> Result<(), Ended> {
         let Some(publisher) = &self.publisher else {
             return Ok(());
         };
@@ -364,6 +375,18 @@ impl Ingest {
         }
         if self.grant.until().is_some_and(|until| now >= until) {
             return Err(Ended::Expired);
+        }
+        let limit = self.live.config().limits.publish_kbps;
+        if let Some((since, bytes)) = self.window
+            && let over = now.saturating_duration_since(since)
+            && over >= BITRATE_WINDOW
+        {
+            self.window = Some((now, self.bytes));
+            // Kilobits a second are bits a millisecond.
+            let allowed = u64::from(limit).saturating_mul(millis(over)) / 8;
+            if limit > 0 && self.bytes.saturating_sub(bytes) > allowed {
+                return Err(Ended::TooFast(limit));
+            }
         }
         let Publish {
             firstpkt_timeout,

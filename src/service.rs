@@ -140,7 +140,8 @@ pub fn assemble(config: &Config, opt: Opt) -> Result<Assembled, StartError> {
         RtmpApp::new(live.clone()),
         announced(live_config.rtmp.proxy_protocol, "rtmp"),
     );
-    let rtmp = Service::with_listeners("rtmp".to_owned(), rtmp, app);
+    let mut rtmp = Service::with_listeners("rtmp".to_owned(), rtmp, app);
+    rtmp.set_connection_filter(live.accept_rate());
     server.add_service(WithSockets::new(rtmp, rtmp_sockets));
 
     let live_proxy = LiveProxy::new(live.clone())?;
@@ -176,7 +177,8 @@ pub fn assemble(config: &Config, opt: Opt) -> Result<Assembled, StartError> {
         live.connections_for(proxy),
         announced(live_config.http.proxy_protocol, "http"),
     );
-    let http = Service::with_listeners("http".to_owned(), http, app);
+    let mut http = Service::with_listeners("http".to_owned(), http, app);
+    http.set_connection_filter(live.accept_rate());
     server.add_service(WithSockets::new(http, http_sockets));
     if live.announces(&ports(&binder.listening)) {
         server.add_service(background_service("cluster", Beats(live.clone())));

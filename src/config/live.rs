@@ -231,8 +231,18 @@ section! {
         /// files (`ulimit -Hn`) should be above it.
         connections: u32 = 20_000 => Int { range: 0..=MAX_COUNT, zero: NO_LIMIT },
         /// Connections from one address; 0 is no limit. Set it when the server faces the open network and no proxy
-        /// stands before it; whole companies and mobile networks share one address.
+        /// stands before it; whole companies and mobile networks share one address. An IPv6 client is known by the first 64 bits of its
+        /// address, in all limits for addresses: the rest is its own to choose.
         connections_per_ip: u32 = 0 => Int { range: 0..=MAX_COUNT, zero: NO_LIMIT },
+        /// New connections in a second from one address; 0 is no limit. Those beyond are closed unheard, before TLS; peers of
+        /// `trusted_proxies` are let off, since they come for many. It keeps one client from taking the server's time from the others.
+        accept_rate_per_ip: u32 = 0 => Int { range: 0..=MAX_COUNT, zero: NO_LIMIT },
+        /// Plays, publishes and files that one address may ask for in a second; 0 is no limit. Those beyond get 503 with `Retry-After`. A
+        /// page that plays asks once for each stream.
+        request_rate_per_ip: u32 = 0 => Int { range: 0..=MAX_COUNT, zero: NO_LIMIT },
+        /// What a publisher may send, in kilobits a second, on average over 5 s; 0 is no limit. One that sends more is ended. Encoders
+        /// that send a file as fast as they can are over any limit.
+        publish_kbps: u32 = 0 => Int { range: 0..=MAX_COUNT, zero: NO_LIMIT },
         /// Players of one stream; 0 is no limit. Set it to what the uplink carries.
         players_per_stream: u32 = 0 => Int { range: 0..=MAX_COUNT, zero: NO_LIMIT },
         /// Streams that are published at a time; 0 is no limit. Each may hold `stream_memory`.

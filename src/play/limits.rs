@@ -7,12 +7,15 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 
+use super::rate::{RatePerAddress, known_by};
+
 /// Counts publishers and players (also those that wait) against `limits.connections` and `limits.connections_per_ip`. What pingora proxies
 /// is not counted: pingora has means of its own for that.
 #[derive(Debug)]
 pub(crate) struct Connections {
     max: AtomicUsize,
     max_per_ip: AtomicUsize,
+    requests: RatePerAddress,
     /// Guards the counts; held for an addition.
     counts: Mutex<Counts>,
 }
@@ -57,14 +60,17 @@ pub(crate) enum Refusal {
     All(usize),
     #[error("this address has {0} connections, which is its limit")]
     Address(usize),
+    #[error("this address asks more than {0} times a second, which is its limit")]
+    Rate(usize),
 }
 
 impl Connections {
     /// 0 means no limit.
-    pub(crate) fn new(max: usize, max_per_ip: usize) -> Arc<Self> {
+    pub(crate) fn new(max: usize, max_per_ip: usize, request_rate_per_ip: usize) -> Arc<Self> {
         Arc::new(Self {
             max: AtomicUsize::new(max),
             max_per_ip: AtomicUsize::new(max_per_ip),
+            requests: RatePerAddress::new(request_rate_per_ip),
             counts: Mutex::default(),
         })
     }
@@ -89,7 +95,10 @@ impl Connections {
         let max = self.max.load(Ordering::Relaxed);
         let max_per_ip = self.max_per_ip.load(Ordering::Relaxed);
         // Counted without a limit too: one may be set later.
-        let ip = peer.map(|p| p.ip().to_canonical());
+        let ip = peer.map(|p| known_by(p.ip()));
+        if let Some(ip) = ip {
+            self.requests.take(ip).map_err(Refusal::Rate)?;
+        }
         let mut counts = self.counts.lock();
         if max > 0 && counts.all >= max.saturating_add(beside) {
             return Err(Refusal::All(max));
@@ -109,7 +118,8 @@ impl Connections {
     }
 
     /// Changes the limits; who is there already stays. 0 means no limit.
-    pub(crate) fn set_limits(&self, max: usize, max_per_ip: usize) {
+    pub(crate) fn set_limits(&self, max: usize, max_per_ip: usize, request_rate_per_ip: usize) {
+        self.requests.set(request_rate_per_ip);
         self.max.store(max, Ordering::Relaxed);
         self.max_per_ip.store(max_per_ip, Ordering::Relaxed);
     }
@@ -157,7 +167,7 @@ mod tests {
 
     #[test]
     fn places_are_counted_and_given_back() {
-        let connections = Connections::new(3, 2);
+        let connections = Connections::new(3, 2, 0);
         let a: SocketAddr = "10.0.0.1:1".parse().unwrap();
         let mapped: SocketAddr = "[::ffff:10.0.0.1]:2".parse().unwrap();
         let b: SocketAddr = "10.0.0.2:1".parse().unwrap();
@@ -170,5 +180,20 @@ mod tests {
         let _fourth = connections.admit(Some(a)).unwrap();
         drop(third);
         assert_eq!(connections.count(), 2);
+    }
+
+    #[test]
+    fn one_address_asks_so_often_and_others_are_not_kept_out() {
+        let connections = Connections::new(0, 0, 3);
+        let at = |text: &str| Some(text.parse::<SocketAddr>().unwrap());
+        let ask = |text: &str| connections.admit(at(text)).map(drop);
+        for port in 1..=3 {
+            assert_eq!(ask(&format!("[2001:db8::{port}]:{port}")), Ok(()));
+        }
+        assert_eq!(ask("[2001:db8::ffff]:9"), Err(Refusal::Rate(3)));
+        assert_eq!(ask("[2001:db8:0:1::1]:1"), Ok(()));
+        assert_eq!(ask("10.0.0.1:1"), Ok(()));
+        connections.set_limits(0, 0, 0);
+        assert_eq!(ask("[2001:db8::1]:1"), Ok(()));
     }
 }

@@ -20,6 +20,7 @@ mod page;
 mod player;
 mod post;
 mod proxy;
+mod rate;
 mod request;
 mod route;
 mod settings;
@@ -56,6 +57,7 @@ use crate::relay::Relay;
 use connection::Deadlines;
 use limits::Connections;
 use operate::Blocks;
+use rate::RatePerAddress;
 use settings::{Shared, hub_limits};
 use transport::{Framing, Transport};
 use worker::Workers;
@@ -83,6 +85,7 @@ struct Inner {
     hub: Hub,
     gate: Gate,
     connections: Arc<Connections>,
+    accepts: RatePerAddress,
     next_client: AtomicU64,
     deadlines: Deadlines,
     counters: Arc<Counters>,
@@ -142,6 +145,7 @@ impl Live {
         let connections = Connections::new(
             limits.connections as usize,
             limits.connections_per_ip as usize,
+            limits.request_rate_per_ip as usize,
         );
         let cluster = registry.map(|registry| {
             let cluster = Cluster::new(registry, &config, Arc::clone(&counters));
@@ -163,6 +167,7 @@ impl Live {
                 hub,
                 gate: Gate::new(hooks),
                 connections,
+                accepts: RatePerAddress::new(limits.accept_rate_per_ip as usize),
                 cluster,
                 next_overflow: AtomicUsize::new(0),
                 next_client: AtomicU64::new(1),

@@ -49,7 +49,7 @@ impl End {
             Self::Ended(Ended::Claim(EndReason::Operator)) => StatusCode::FORBIDDEN,
             Self::Ended(Ended::Claim(_)) => StatusCode::CONFLICT,
             Self::Ended(Ended::Origin) => StatusCode::BAD_GATEWAY,
-            Self::Ended(Ended::Expired) => StatusCode::FORBIDDEN,
+            Self::Ended(Ended::Expired | Ended::TooFast(_)) => StatusCode::FORBIDDEN,
             Self::Ended(_) => StatusCode::REQUEST_TIMEOUT,
             Self::Container(_) | Self::Tag(_) | Self::Body(_) => StatusCode::BAD_REQUEST,
         }

@@ -96,7 +96,9 @@ impl Live {
         self.inner.connections.set_limits(
             limits.connections as usize,
             limits.connections_per_ip as usize,
+            limits.request_rate_per_ip as usize,
         );
+        self.inner.accepts.set(limits.accept_rate_per_ip as usize);
         self.inner.hub.set_limits(hub_limits(&config));
         self.inner.gate.hooks().set_limits(limits);
         for workers in self.workers() {

@@ -52,7 +52,7 @@ impl Rig {
             hub,
             publisher,
             workers: Workers::spawn(1, STALL),
-            connections: Connections::new(0, 0),
+            connections: Connections::new(0, 0, 0),
             counters: Arc::default(),
             frames: 0,
         };

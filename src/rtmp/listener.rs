@@ -334,7 +334,7 @@ impl Connection {
 
     fn check_clocks(&mut self, now: Instant) -> Result<(), End> {
         self.session.handle_timeout(now)?;
-        let checked = match &self.publishing {
+        let checked = match &mut self.publishing {
             Some(publishing) => publishing.ingest.check(now),
             // One that does neither publish nor play has nothing to lose.
             None if self.live.hub().is_shut_down() => return Err(End::Shutdown),
@@ -342,7 +342,7 @@ impl Connection {
         };
         match checked {
             Err(Ended::Claim(reason)) => self.tell_end(reason),
-            Err(expired @ Ended::Expired) => {
+            Err(expired @ (Ended::Expired | Ended::TooFast(_))) => {
                 if let Some(publishing) = &self.publishing {
                     let reject = Reject::new("NetStream.Publish.Denied", expired.to_string());
                     self.session.end_publish(publishing.stream_id, &reject);

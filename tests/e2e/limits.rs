@@ -79,3 +79,63 @@ fn streams() {
         publish("y").filter(|(_, code)| code == "NetStream.Publish.Start")
     });
 }
+
+/// An address that asks too often is told so, and served again in the next second.
+#[test]
+fn requests_of_an_address() {
+    let server = Server::start("limits: { request_rate_per_ip: 3 }");
+    let _feed = Feed::start(&server, "live", "x", plan());
+    let ask = || http::request(server.address("http"), "POST", "/live/y.flv", &[]).unwrap();
+    let refused = wait_for("more than three in a second", PATIENCE, || {
+        let refused = ask();
+        (refused.status == 503).then_some(refused)
+    });
+    assert!(refused.header("retry-after").is_some());
+    let told = refused.text();
+    assert!(told.contains("more than 3 times a second"), "{told}");
+    wait_for("the next second", PATIENCE, || {
+        std::thread::sleep(std::time::Duration::from_millis(400));
+        (ask().status != 503).then_some(())
+    });
+}
+
+/// An address that connects too often is not heard, on any listener; the others' connections, and its own that stand, go on.
+#[test]
+fn connections_of_an_address_in_a_second() {
+    let server = Server::start("limits: { accept_rate_per_ip: 5 }");
+    let feed = Feed::start(&server, "live", "x", plan());
+    for listener in ["http", "rtmp"] {
+        wait_for("a connection is not heard", PATIENCE, || {
+            let closed = (0..20).any(|_| {
+                use std::io::{Read, Write};
+                let mut socket = std::net::TcpStream::connect(server.address(listener)).unwrap();
+                socket.set_read_timeout(Some(PATIENCE)).unwrap();
+                // A version of RTMP that nobody speaks, and a request: both are answered or logged by who hears them.
+                let _ = socket.write_all(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+                let mut answer = Vec::new();
+                let read = socket.read_to_end(&mut answer);
+                answer.is_empty() || read.is_err()
+            });
+            closed.then_some(())
+        });
+    }
+    assert!(feed.is_running());
+    wait_for("the next second", PATIENCE, || {
+        std::thread::sleep(std::time::Duration::from_millis(400));
+        let head = http::request(server.address("http"), "HEAD", "/live/x.flv", &[]);
+        head.is_ok_and(|head| head.status == 200).then_some(())
+    });
+}
+
+/// A publisher that sends more than it may is told so and ended; one that does not, stays.
+#[test]
+fn the_bitrate_of_a_publisher() {
+    let server = Server::start("limits: { publish_kbps: 5 }");
+    let _feed = Feed::start(&server, "live", "x", plan());
+    server.wait_log(&["publish ended", "too_fast"], PATIENCE);
+    let wide = Server::start("limits: { publish_kbps: 100000 }");
+    let feed = Feed::start(&wide, "live", "x", plan());
+    super::support::stays("it stays", std::time::Duration::from_secs(6), || {
+        feed.is_running()
+    });
+}
