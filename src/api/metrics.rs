@@ -7,6 +7,7 @@ use http::StatusCode;
 use crate::observe::{Kind, Snapshot, Text};
 
 use super::live::{View, players, sorted_streams};
+use super::node_metrics;
 use super::routes::{Answer, Ask};
 
 use Kind::{Counter, Gauge, Histogram};
@@ -18,6 +19,7 @@ pub(super) fn metrics(ask: &Ask<'_>) -> Answer {
     let mut text = Text::default();
     server(ask, &mut text);
     counts(&ask.live.counters().snapshot(), &mut text);
+    node_metrics::nodes(ask.live, &mut text);
     let mut denied = text.metric(
         "pingora_live_denied_total",
         Counter,

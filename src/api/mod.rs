@@ -14,6 +14,7 @@ mod auth;
 mod console;
 mod live;
 mod metrics;
+mod node_metrics;
 mod nodes;
 mod openapi;
 mod routes;

@@ -278,7 +278,7 @@ impl Connection {
                 }
             }
             if let Some(play) = self.wanted.take() {
-                self.play(&play).await?;
+                Box::pin(self.play(&play)).await?;
             }
             if self.session.has_output() {
                 self.flush_in_time().await?;
@@ -356,8 +356,9 @@ impl Connection {
     async fn events(&mut self) -> Result<(), End> {
         while let Some(event) = self.session.poll_event() {
             match event {
-                Event::Connect(connect) => self.connected(connect).await?,
-                Event::Publish(publish) => self.publish(&publish).await?,
+                // What is asked once is not a part of each connection's memory while nothing is.
+                Event::Connect(connect) => Box::pin(self.connected(connect)).await?,
+                Event::Publish(publish) => Box::pin(self.publish(&publish)).await?,
                 Event::Play(play) => {
                     self.wanted = Some(play);
                 }
