@@ -11,7 +11,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use pingora::apps::ServerApp;
 use pingora::protocols::Stream;
 use pingora::server::ShutdownWatch;
@@ -28,10 +28,11 @@ use crate::ingest::{self, Ended, Ingest, Refused, Wanted};
 use crate::media::{FrameKind, metadata};
 use crate::mux::rtmp::STREAM_ID;
 use crate::observe::{Asked, Count, Reason};
-use crate::play::{Admission, Joined, Live, NoPlay, Peer, SERVER, Said, Talk, TurnedAway, Wish};
+use crate::play::{Admission, Joined, Live, NoPlay, Peer, SERVER, TurnedAway, Wish};
 use crate::relay::Answer;
 use crate::vhost;
 
+use super::player_talk::PlayerTalk;
 use super::{
     Connect, Event, MediaKind, Play, ProtocolError, Publish, Reject, ServerSession, SessionConfig,
 };
@@ -216,13 +217,7 @@ impl Connection {
             Ok(never) => match never {},
             // From here on, the connection is a player of the fan-out.
             Err(End::Plays(joined, stream_id)) => {
-                let mut talk = PlayerTalk {
-                    session: self.session,
-                    traffic: self.traffic,
-                    stream_id,
-                };
-                // A player says little: it keeps no room for a publisher's reads.
-                talk.session.release_input();
+                let talk = PlayerTalk::new(self.session, self.traffic, stream_id);
                 let Self { live, io, .. } = self;
                 return live.play_rtmp(*joined, io, Box::new(talk)).await;
             }
@@ -632,70 +627,4 @@ fn vhost_of(connect: &Connect, name: &str) -> Result<String, BadPath> {
 /// `name?a=b` as librtmp and OBS send it.
 fn split_query(name: &str) -> (&str, &str) {
     name.split_once('?').unwrap_or((name, ""))
-}
-
-/// What a player says while it plays: acknowledgements, pings, pause, and its end.
-struct PlayerTalk {
-    session: ServerSession,
-    traffic: Arc<Traffic>,
-    stream_id: u32,
-}
-
-impl Talk for PlayerTalk {
-    fn hear(&mut self, bytes: &[u8]) -> Said {
-        let now = Instant::now();
-        self.traffic
-            .received
-            .fetch_add(bytes.len() as u64, Ordering::Relaxed);
-        self.session.append_input(bytes);
-        let handled = self.session.handle_input(now);
-        let mut pause = None;
-        let mut over = handled.is_err();
-        while let Some(event) = self.session.poll_event() {
-            match event {
-                Event::Pause { paused, .. } => pause = Some(paused),
-                Event::StopPlay { .. } => over = true,
-                // One connection, one stream.
-                Event::Play(play) => {
-                    let reject =
-                        Reject::new("NetStream.Play.Failed", "this connection plays already");
-                    self.session.reject_play(play.stream_id, &reject);
-                }
-                Event::Publish(publish) => {
-                    self.session
-                        .reject_publish(publish.stream_id, &bad_name("this connection plays"));
-                }
-                _ => {}
-            }
-        }
-        let answers = self.answers();
-        self.session.release_input();
-        match pause {
-            _ if over => Said::Close(answers),
-            Some(paused) => Said::Pause(paused, answers),
-            None if answers.is_empty() => Said::Nothing,
-            None => Said::Answer(answers),
-        }
-    }
-
-    fn goodbye(&mut self) -> Bytes {
-        self.session.end_play(self.stream_id);
-        self.answers()
-    }
-
-    fn dismissal(&mut self) -> Bytes {
-        let reject = Reject::new("NetStream.Play.Failed", "the play is ended by the server");
-        self.session.fail_play(self.stream_id, &reject);
-        self.answers()
-    }
-}
-
-impl PlayerTalk {
-    fn answers(&mut self) -> Bytes {
-        let mut answers = BytesMut::new();
-        while let Some(bytes) = self.session.poll_output() {
-            answers.extend_from_slice(&bytes);
-        }
-        answers.freeze()
-    }
 }

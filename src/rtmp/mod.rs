@@ -34,6 +34,7 @@ pub mod handshake;
 pub mod limits;
 pub mod listener;
 pub mod message;
+mod player_talk;
 mod session;
 
 pub use error::{Blame, ChunkError, Guess, Phase, ProtocolError};

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 const RULES: &[(&str, &[&str], &[&str])] = &[
     (
         "rtmp",
-        &["listener.rs"],
+        &["listener.rs", "player_talk.rs"],
         &[
             "tokio",
             "pingora",
