@@ -1,7 +1,7 @@
 //! A node among others: who has which stream, and where players go.
 //!
-//! The nodes share a [`Registry`]. A publisher's stream is *leased* to the node where it is published ([`lease`]), and the lease renewed as
-//! long as it is. A player whose stream is not here is looked for there ([`lookup`]) and sent to the node that has it ([`redirect`]);
+//! The nodes share a [`Registry`]. A publisher's stream is *leased* to the node where it is published (`lease.rs`), and the lease renewed as
+//! long as it is. A player whose stream is not here is looked for there (`lookup.rs`) and sent to the node that has it (`redirect.rs`);
 //! one that is too many here is sent to a node with room.
 //!
 //! A node does not need its registry to go on: without it, publishers are accepted, players of its own streams are served, and other

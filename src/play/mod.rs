@@ -71,6 +71,7 @@ pub(crate) use talk::{Said, Talk};
 pub use account::PlayEnd as EndOfPlay;
 pub use connection::{HttpConnections, NEXT_REQUEST_HEADER, REQUEST_HEADER};
 pub use http::SERVER;
+pub use operate::TooManyBlocks;
 pub use proxy::LiveProxy;
 pub use settings::ReloadError;
 

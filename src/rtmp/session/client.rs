@@ -177,7 +177,7 @@ const CSID_DATA: u32 = FIRST_MEDIA_CSID + 2;
 /// comes all the same, but some wait for the event.
 const BUFFER_MS: u32 = 1_000;
 
-/// One RTMP connection, client side. See the [module](self) for how to drive it.
+/// One RTMP connection, client side. See the beginning of the file for how to drive it.
 #[derive(Debug)]
 pub struct ClientSession {
     config: ClientConfig,

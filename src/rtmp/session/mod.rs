@@ -120,7 +120,7 @@ impl ServerSession {
         }
     }
 
-    /// Where to append what was received, with room for a read of at least [`MIN_READ_BYTES`]. Only append, and call this
+    /// Where to append what was received, with room for a read of at least [`MIN_READ_BYTES`](crate::rtmp::limits::MIN_READ_BYTES). Only append, and call this
     /// anew for each read.
     pub fn input(&mut self) -> &mut BytesMut {
         self.wire.input()
