@@ -95,6 +95,9 @@ live:
   limits:
     connections: 0
     connections_per_ip: 10
+    accept_rate_per_ip: 11
+    request_rate_per_ip: 12
+    publish_kbps: 13
     players_per_stream: 1000
     streams: 5
     hook_requests: 8
@@ -286,6 +289,8 @@ fn every_key_is_read() {
     assert_eq!((metrics.per_stream, metrics.max_streams), (true, 7));
     let limits = &live.limits;
     assert_eq!((limits.connections, limits.connections_per_ip), (0, 10));
+    let rates = (limits.accept_rate_per_ip, limits.request_rate_per_ip);
+    assert_eq!((rates, limits.publish_kbps), ((11, 12), 13));
     assert_eq!((limits.players_per_stream, limits.streams), (1000, 5));
     assert_eq!(
         (limits.stream_memory, limits.send_buffer),
