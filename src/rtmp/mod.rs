@@ -40,4 +40,4 @@ mod session;
 pub use error::{Blame, ChunkError, Guess, Phase, ProtocolError};
 pub use event::{Connect, Event, MediaKind, Play, Publish, PublishKind, Reject};
 pub use session::client::{ClientConfig, ClientError, ClientEvent, ClientSession, Purpose};
-pub use session::{FIRST_MEDIA_CSID, ServerSession, SessionConfig};
+pub use session::server::{FIRST_MEDIA_CSID, ServerSession, SessionConfig};

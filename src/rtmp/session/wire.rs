@@ -108,6 +108,13 @@ impl Wire {
         self.input.clear();
     }
 
+    /// Counts bytes that came by another way, and gives up the room for input.
+    pub(super) fn skip(&mut self, bytes: u64) {
+        self.drop_input();
+        self.input = BytesMut::new();
+        self.dropped += bytes;
+    }
+
     /// The next message, of an aggregate or of the input; None when more input is needed.
     pub(super) fn next(&mut self) -> Result<Option<Came>, ProtocolError> {
         if let Some(aggregate) = &mut self.aggregate {

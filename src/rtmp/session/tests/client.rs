@@ -289,3 +289,31 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn what_nobody_looks_at_is_acknowledged() {
+    let mut pair = Pair::new(Purpose::Play, Answer::Yes);
+    pair.client.skip(10_000_000);
+    assert_eq!(pair.client.bytes_received(), 0, "it does not play yet");
+    assert_eq!(pair.talk(usize::MAX), Ok(vec![ClientEvent::Started]));
+    let before = pair.client.bytes_received();
+    // Half of a message, whose other half is skipped.
+    let mut half = BytesMut::new();
+    Encoder::new().encode(6, VIDEO, 1, 0, &[0x17; 100], &mut half);
+    pair.client.input().put_slice(&half[..50]);
+    pair.client.handle_input(pair.now).expect("no harm");
+    pair.client.skip(2_000_000);
+    assert_eq!(pair.client.poll_output(), None, "the window is not full");
+    pair.client.skip(1_000_000);
+    assert_eq!(pair.client.bytes_received(), before + 3_000_050);
+    let said = pair.client.poll_output().expect("an acknowledgement");
+    let count = (before + 3_000_050) as u32;
+    assert!(said.ends_with(&count.to_be_bytes()), "{said:?}");
+    assert_eq!(pair.client.poll_output(), None, "once");
+    // What is appended all the same does no harm, and the play can be ended.
+    pair.client.input().put_slice(&[0xff; 100]);
+    assert_eq!(pair.client.handle_input(pair.now), Ok(()));
+    assert_eq!(pair.client.poll_event(), None);
+    pair.client.close();
+    assert!(pair.client.poll_output().is_some());
+}

@@ -4,6 +4,7 @@ use super::*;
 use crate::rtmp::amf0::{Amf0Error, MAX_DEPTH};
 use crate::rtmp::error::{Blame, ChunkError, Phase};
 use crate::rtmp::limits::*;
+use crate::rtmp::session::core::Dialogue;
 
 fn timed_out(phase: Phase) -> Result<(), ProtocolError> {
     Err(ProtocolError::TimedOut {
@@ -319,11 +320,11 @@ fn events_are_decoded_as_they_are_polled() {
     sent.extend(b"\xc6a".repeat(10_000));
     peer.session.input().put_slice(&sent);
     peer.session.handle_input(peer.now).unwrap();
-    assert_eq!(peer.session.events.len(), MAX_PENDING_EVENTS);
+    assert_eq!(peer.session.core().events.len(), MAX_PENDING_EVENTS);
     let mut count = 0;
     while peer.session.poll_event().is_some() {
         count += 1;
-        assert!(peer.session.events.len() <= MAX_PENDING_EVENTS);
+        assert!(peer.session.core().events.len() <= MAX_PENDING_EVENTS);
     }
     assert_eq!(count, 10_001);
     assert_eq!(peer.session.deadline(), None);

@@ -6,11 +6,14 @@ mod limits;
 mod play;
 mod replay;
 
-use super::{Event, ProtocolError, Reject, ServerSession, SessionConfig, Value};
+use super::server::{ServerSession, SessionConfig};
+use crate::rtmp::amf0::Value;
 use crate::rtmp::amf0::decode_all;
 use crate::rtmp::chunk::{Decoder, Encoder};
 use crate::rtmp::command::body;
+use crate::rtmp::error::ProtocolError;
 use crate::rtmp::event::MediaKind;
+use crate::rtmp::event::{Event, Reject};
 use crate::rtmp::handshake::PACKET_BYTES;
 use crate::rtmp::message::{self, AUDIO, COMMAND_AMF0, COMMAND_AMF3, Message, VIDEO};
 use bytes::{Buf, BufMut, Bytes, BytesMut};

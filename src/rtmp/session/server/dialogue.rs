@@ -7,6 +7,7 @@ use crate::rtmp::error::ProtocolError;
 use crate::rtmp::event::{Event, MediaKind};
 use crate::rtmp::limits::{MAX_IDLE_COMMANDS, MAX_STREAMS};
 use crate::rtmp::message::{self, Message};
+use crate::rtmp::session::payload::{leading_string, without_selector};
 use bytes::{Buf, Bytes};
 
 /// Longest part of a command's name that an error repeats, in characters.
@@ -15,7 +16,7 @@ const MAX_SHOWN_NAME: usize = 64;
 impl ServerSession {
     /// Acts on a message from a chunk stream.
     pub(super) fn handle_message(&mut self, message: Message) -> Result<(), ProtocolError> {
-        if self.wire.control(&message)? {
+        if self.core.wire.control(&message)? {
             return Ok(());
         }
         match message.type_id {
@@ -29,7 +30,7 @@ impl ServerSession {
                     .stream_in(message.stream_id, StreamState::Publishing)
                     .is_some()
                 {
-                    self.wire.split(message);
+                    self.core.wire.split(message);
                 }
             }
             _ => self.handle_inner(message),
@@ -67,7 +68,7 @@ impl ServerSession {
         };
         // librtmp's users send empty tags as a sign of life or at the end.
         if !payload.is_empty() {
-            self.events.push_back(Event::Media {
+            self.core.events.push_back(Event::Media {
                 stream_id,
                 kind,
                 timestamp,
@@ -93,7 +94,7 @@ impl ServerSession {
         if name == "@clearDataFrame" || name == "|RtmpSampleAccess" {
             return;
         }
-        self.events.push_back(Event::Data {
+        self.core.events.push_back(Event::Data {
             stream_id,
             name,
             timestamp,
@@ -143,7 +144,7 @@ impl ServerSession {
         let connect = command
             .connect()
             .ok_or_else(|| refuse("no command object"))?;
-        self.events.push_back(Event::Connect(connect));
+        self.core.events.push_back(Event::Connect(connect));
         self.enter(State::Connecting {
             transaction: command.transaction,
         });
@@ -163,7 +164,7 @@ impl ServerSession {
             }
             "publish" => self.publish(stream_id, command),
             "play" => self.play(stream_id, command),
-            "play2" => self.wire.send_status(
+            "play2" => self.core.wire.send_status(
                 stream_id,
                 "error",
                 "NetStream.Play.Failed",
@@ -235,7 +236,7 @@ impl ServerSession {
 
     fn publish(&mut self, stream_id: u32, command: &Command) {
         let Some(stream) = self.stream_in(stream_id, StreamState::Idle) else {
-            return self.wire.send_status(
+            return self.core.wire.send_status(
                 stream_id,
                 "error",
                 "NetStream.Publish.BadName",
@@ -245,19 +246,22 @@ impl ServerSession {
         let publish = command.publish(stream_id);
         stream.state = StreamState::PublishAsked;
         stream.name.clone_from(&publish.name);
-        self.events.push_back(Event::Publish(publish));
+        self.core.events.push_back(Event::Publish(publish));
     }
 
     fn play(&mut self, stream_id: u32, command: &Command) {
         let Some(stream) = self.stream_in(stream_id, StreamState::Idle) else {
-            return self
-                .wire
-                .send_status(stream_id, "error", "NetStream.Play.Failed", NO_STREAM);
+            return self.core.wire.send_status(
+                stream_id,
+                "error",
+                "NetStream.Play.Failed",
+                NO_STREAM,
+            );
         };
         let play = command.play(stream_id);
         stream.state = StreamState::PlayAsked;
         stream.name.clone_from(&play.name);
-        self.events.push_back(Event::Play(play));
+        self.core.events.push_back(Event::Play(play));
     }
 
     /// The client ended a publish; nothing if there is none on the stream.
@@ -267,9 +271,9 @@ impl ServerSession {
         };
         stream.state = StreamState::Idle;
         let description = format!("{} is now unpublished.", stream.name);
-        self.phase_since = self.now;
-        self.events.push_back(Event::Unpublish { stream_id });
-        self.wire.send_status(
+        self.core.phase_since = self.core.now;
+        self.core.events.push_back(Event::Unpublish { stream_id });
+        self.core.wire.send_status(
             stream_id,
             "status",
             "NetStream.Unpublish.Success",
@@ -288,8 +292,11 @@ impl ServerSession {
         } else {
             ("NetStream.Unpause.Notify", "Unpaused.")
         };
-        self.events.push_back(Event::Pause { stream_id, paused });
-        self.wire
+        self.core
+            .events
+            .push_back(Event::Pause { stream_id, paused });
+        self.core
+            .wire
             .send_status(stream_id, "status", code, description);
     }
 
@@ -297,8 +304,8 @@ impl ServerSession {
     fn stop_play(&mut self, stream_id: u32) {
         if let Some(stream) = self.stream_in(stream_id, StreamState::Playing) {
             stream.state = StreamState::Idle;
-            self.phase_since = self.now;
-            self.events.push_back(Event::StopPlay { stream_id });
+            self.core.phase_since = self.core.now;
+            self.core.events.push_back(Event::StopPlay { stream_id });
         }
     }
 
@@ -324,46 +331,26 @@ impl ServerSession {
     fn send_result(&mut self, transaction: f64, value: Value) {
         // Transaction 0 says that no answer is wanted.
         if transaction != 0.0 {
-            self.wire
+            self.core
+                .wire
                 .send_command(0, "_result", transaction, &[Value::Null, value]);
         }
     }
 
     fn send_error(&mut self, transaction: f64, description: &str) {
         let info = Value::Object(info("error", "NetConnection.Call.Failed", description));
-        self.wire
+        self.core
+            .wire
             .send_command(0, "_error", transaction, &[Value::Null, info]);
     }
 
     fn send_fc(&mut self, stream_id: u32, name: &str, code: &str, description: &str) {
         let info = Value::Object(info("status", code, description));
-        self.wire
+        self.core
+            .wire
             .send_command(stream_id, name, 0.0, &[Value::Null, info]);
     }
 }
 
 /// The answer to publish and play on a stream that cannot take it.
 const NO_STREAM: &str = "no such message stream, or it is in use";
-
-/// The string at the start of AMF0, and how many bytes it takes.
-pub(super) fn leading_string(payload: &[u8]) -> Option<(String, usize)> {
-    // Not worth decoding an object to find that it is no string.
-    const STRING_MARKER: u8 = 2;
-    let mut rest = payload;
-    match payload.first() {
-        Some(&STRING_MARKER) => match amf0::decode(&mut rest) {
-            Ok(Value::String(name)) => Some((name, payload.len() - rest.len())),
-            _ => None,
-        },
-        _ => None,
-    }
-}
-
-/// E-RTMP, "Important AMF3-encoded Historical Specification Clarification": types 15 and 17 start with a format
-/// selector, and 0 is AMF0. Some encoders leave it out; a name (marker 2) cannot be mistaken for it.
-pub(super) fn without_selector(mut payload: Bytes) -> Bytes {
-    if payload.first() == Some(&0) {
-        payload.advance(1);
-    }
-    payload
-}
