@@ -20,7 +20,7 @@ pub(crate) enum Role {
 /// What came in.
 #[derive(Debug)]
 pub(crate) enum Event {
-    /// A publisher may send media.
+    /// The server accepted: a publisher may send media.
     MayPublish,
     /// A tag of the stream: FLV's type, its timestamp, its body.
     Tag(u8, u32, Bytes),
@@ -90,7 +90,7 @@ impl Wire {
     /// Appends what a server wants to hear of `received` bytes that nobody looked at.
     pub(crate) fn discarded(&mut self, received: usize, out: &mut Vec<u8>) {
         if let Self::Rtmp(rtmp) = self {
-            rtmp.received(received, out);
+            rtmp.discarded(received, out);
         }
     }
 
