@@ -32,7 +32,6 @@ pub(super) fn metrics(ask: &Ask<'_>) -> Answer {
         streams(ask, &mut text);
     }
     process(ask, &mut text);
-    ask.live.show_metrics(&mut text);
     Answer {
         status: StatusCode::OK,
         content_type: TYPE,

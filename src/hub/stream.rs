@@ -36,7 +36,10 @@ pub struct Stream {
     /// The server's.
     #[cfg_attr(
         not(feature = "transcode"),
-        allow(dead_code, reason = "counts conversions")
+        expect(
+            dead_code,
+            reason = "of a stream's doings only conversions are counted for the whole server, and without the feature there are none"
+        )
     )]
     counters: Arc<crate::observe::Counters>,
     /// Guards all that a frame changes: timeline, headers, the GOP and the writers' side of the logs. Taken by the publisher for each

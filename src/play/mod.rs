@@ -39,7 +39,6 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use parking_lot::Mutex;
 use pingora::Result;
 use pingora::protocols::Stream;
 use pingora::proxy::Session;
@@ -50,7 +49,7 @@ use crate::clients::Clients;
 use crate::cluster::{Cluster, Load, Redis, Registry};
 use crate::config::{self, UrlScheme};
 use crate::hub::{EndReason, Hub, StreamKey};
-use crate::observe::{Counters, Distribution, Text};
+use crate::observe::{Counters, Distribution};
 use crate::record::{Recorded, Recorder, Recording};
 use crate::relay::Relay;
 
@@ -103,13 +102,9 @@ struct Inner {
     clients: Clients,
     blocks: Blocks,
     since: Instant,
-    /// Guards who adds to the metrics; held while they are asked.
-    exposed: Mutex<Vec<Expose>>,
     relay: Relay,
 }
 
-/// Adds metrics of its own.
-type Expose = Box<dyn Fn(&mut Text) + Send + Sync>;
 /// How long a shutdown waits for callbacks once the players and publishers are gone.
 const LAST_CALLBACKS: Duration = Duration::from_secs(5);
 
@@ -181,7 +176,6 @@ impl Live {
                 clients: Clients::default(),
                 blocks: Blocks::default(),
                 since: Instant::now(),
-                exposed: Mutex::default(),
                 relay: Relay::new(&config),
                 settings: Shared::new(config),
             }),
@@ -305,19 +299,6 @@ impl Live {
         [&inner.http_workers, &inner.rtmp_workers]
             .into_iter()
             .filter_map(OnceLock::get)
-    }
-
-    /// Sets one more who adds to the metrics when somebody asks for them. It must be quick.
-    #[allow(dead_code, reason = "for rooms with figures of their own")]
-    pub(crate) fn on_scrape(&self, show: impl Fn(&mut Text) + Send + Sync + 'static) {
-        self.inner.exposed.lock().push(Box::new(show));
-    }
-
-    /// The metrics of those rooms.
-    pub(crate) fn show_metrics(&self, text: &mut Text) {
-        for show in self.inner.exposed.lock().iter() {
-            show(text);
-        }
     }
 
     pub(crate) fn next_client(&self) -> u64 {
