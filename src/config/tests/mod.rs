@@ -1,10 +1,13 @@
 //! Tests of the configuration as a whole; each file beside this one is a view from outside.
 
+mod addresses;
+mod embedding;
 mod environment;
 mod files;
 mod mistakes;
 mod reference;
 mod values;
+mod vhosts;
 
 use std::path::{Path, PathBuf};
 

@@ -3,12 +3,11 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{default_vhost, good};
+use super::good;
 use crate::config::{
-    Balance, Cert, ClusterMode, Config, DvrPlan, ForwardedHeader, HashBy, HealthCheckKind, Live,
+    Balance, ClusterMode, Config, DvrPlan, ForwardedHeader, HashBy, HealthCheckKind, Live,
     LogFormat, LogLevel, OnBusy, OnExpiry, OnFailure, OnMissing, OriginBalance, Referrer,
-    RelayProtocol, RouteStreams, Scheme, Secret, StartTime, TimeJitter, TokenScheme, Vhost,
-    print_config, server_keys,
+    RelayProtocol, RouteStreams, Scheme, Secret, StartTime, TimeJitter, TokenScheme, print_config,
 };
 
 #[test]
@@ -31,35 +30,6 @@ fn an_empty_file_is_a_working_server() {
     assert_eq!(live.http.listen, ["0.0.0.0:8080".parse().unwrap()]);
     assert_eq!((live.rtmp.tls, live.https), (None, None));
     assert_eq!(live.vhosts.keys().collect::<Vec<_>>(), ["__defaultVhost__"]);
-}
-
-#[test]
-fn addresses() {
-    for (yaml, expected) in [
-        ("1935", &["0.0.0.0:1935"][..]),
-        ("\":1935\"", &["0.0.0.0:1935"]),
-        (":1935", &["0.0.0.0:1935"]),
-        ("\"*:1935\"", &["0.0.0.0:1935"]),
-        ("localhost:1935", &["127.0.0.1:1935"]),
-        ("127.0.0.1:1935", &["127.0.0.1:1935"]),
-        ("\"[::]:1935\"", &["[::]:1935"]),
-        ("[1935, \"[::1]:1936\"]", &["0.0.0.0:1935", "[::1]:1936"]),
-        (
-            "\n      - 1935\n      - 127.0.0.1:1936",
-            &["0.0.0.0:1935", "127.0.0.1:1936"],
-        ),
-        ("[]", &[]),
-    ] {
-        let config = good(&format!("live:\n  rtmp:\n    listen: {yaml}\n"));
-        let listen: Vec<_> = config
-            .live
-            .rtmp
-            .listen
-            .iter()
-            .map(ToString::to_string)
-            .collect();
-        assert_eq!(listen, expected, "{yaml}");
-    }
 }
 
 /// One file that sets every key to something else than its default.
@@ -520,165 +490,4 @@ fn what_is_printed_reads_back() {
         assert_eq!(good(&printed), config, "\n{printed}");
         assert_eq!(print_config(&good(&printed)), printed);
     }
-}
-
-/// pingora gets its keys as they stand in the file, and nothing of ours.
-#[test]
-fn the_servers_keys_go_on_untouched() {
-    let config = good(
-        "version: 1\nthreads: 4\nlive: { http: { listen: 80 } }\nclient_bind_to_ipv4: [1.2.3.4]\nerror_log: \"007\"\n",
-    );
-    let yaml = config.server_yaml();
-    assert_eq!(
-        yaml,
-        "version: 1\nthreads: 4\nclient_bind_to_ipv4:\n- 1.2.3.4\nerror_log: '007'\n"
-    );
-    assert_eq!(Config::default().server_yaml().trim(), "{}");
-}
-
-/// What pingora 0.9.1 writes as its own defaults (`ServerConf::to_yaml`) is accepted, and is all that is known.
-#[test]
-fn the_servers_own_defaults_are_accepted() {
-    let yaml = "\
-version: 0
-daemon: false
-error_log: null
-pid_file: /tmp/pingora.pid
-upgrade_sock: /tmp/pingora_upgrade.sock
-user: null
-group: null
-working_directory: null
-threads: 1
-listener_tasks_per_fd: 1
-work_stealing: true
-runtime_enable_alt_timer: false
-ca_file: null
-grace_period_seconds: null
-graceful_shutdown_timeout_seconds: null
-client_bind_to_ipv4: []
-client_bind_to_ipv6: []
-upstream_keepalive_pool_size: 128
-upstream_connect_offload_threadpools: null
-upstream_connect_offload_thread_per_pool: null
-downstream_tls_offload_threadpools: null
-downstream_tls_offload_thread_per_pool: null
-upstream_debug_ssl_keylog: false
-max_retries: 16
-upgrade_sock_connect_accept_max_retries: null
-max_blocking_threads: null
-blocking_threads_ttl_seconds: null
-fast_timeout_to_tokio_threshold_seconds: 900
-runtime_metrics_poll_time_histogram: false
-runtime_metrics_poll_time_histogram_scale: null
-runtime_metrics_poll_time_histogram_resolution_micros: null
-runtime_metrics_poll_time_histogram_buckets: null
-daemon_wait_for_ready: false
-daemon_ready_timeout_seconds: null
-daemon_notify_timeout_seconds: null
-";
-    let config = good(yaml);
-    assert!(
-        config
-            .server
-            .keys()
-            .filter_map(|key| key.as_str())
-            .eq(server_keys())
-    );
-}
-
-#[test]
-fn vhosts_are_found_by_host() {
-    let config = good(
-        "live:\n  vhosts:\n    Live.Example.com: { play: { wait: 1s } }\n    off.example.com: { enabled: off }\n    '[2001:db8::1]': {}\n",
-    );
-    let find = |host| {
-        config
-            .live
-            .vhost(host)
-            .map(|(key, vhost)| (key, vhost.enabled))
-    };
-    assert_eq!(find("live.example.com"), Some(("live.example.com", true)));
-    assert_eq!(find("LIVE.example.COM"), Some(("live.example.com", true)));
-    assert_eq!(find("live.example.com."), Some(("live.example.com", true)));
-    assert_eq!(find("other.example.com"), Some(("__defaultVhost__", true)));
-    assert_eq!(
-        find("live.example.com:8080"),
-        Some(("__defaultVhost__", true))
-    );
-    assert_eq!(find(""), Some(("__defaultVhost__", true)));
-    assert_eq!(find("__defaultVhost__"), Some(("__defaultVhost__", true)));
-    assert_eq!(find("[2001:DB8::1]"), Some(("2001:db8::1", true)));
-    assert_eq!(find("2001:db8::1"), Some(("2001:db8::1", true)));
-    // One that is off is that, and not the default.
-    assert_eq!(find("off.example.com"), Some(("off.example.com", false)));
-}
-
-/// As in SRS: a vhost has the built-in defaults, not the settings of the default vhost.
-#[test]
-fn vhosts_stand_alone() {
-    let config =
-        good("live:\n  vhosts:\n    __defaultVhost__: { play: { wait: 1s } }\n    a.com: {}\n");
-    assert_eq!(config.live.vhosts["a.com"], Vhost::default());
-    assert_eq!(default_vhost(&config).play.wait, Duration::from_secs(1));
-}
-
-/// YAML's own way of sharing settings.
-#[test]
-fn anchors_and_merge_keys() {
-    let config = good(
-        "live:\n  vhosts:\n    __defaultVhost__: &base\n      enabled: off\n      play: { wait: 1s }\n    a.com:\n      <<: *base\n      \
-         enabled: on\n    b.com: *base\n    c.com: { <<: [*base, { publish: { on_busy: kick } }] }\n",
-    );
-    let vhosts = &config.live.vhosts;
-    assert!(vhosts["a.com"].enabled && !vhosts["b.com"].enabled);
-    assert!(
-        vhosts
-            .values()
-            .all(|vhost| vhost.play.wait == Duration::from_secs(1))
-    );
-    assert_eq!(vhosts["c.com"].publish.on_busy, OnBusy::Kick);
-}
-
-#[test]
-fn ipv6_beside_ipv4() {
-    let live =
-        good("live: { rtmp: { listen: [1935, '[::]:1935', '[::]:1936', '[::1]:1937'] } }").live;
-    let only: Vec<_> = live
-        .rtmp
-        .listen
-        .iter()
-        .map(|address| live.ipv6_only(*address))
-        .collect();
-    assert_eq!(only, [false, true, false, false]);
-}
-
-/// A proxy with its own keys in the same file.
-#[test]
-fn the_live_part_alone() {
-    let text = "my_own_key: 1\nlive: { http: { listen: 80 } }\n";
-    let live = Live::from_yaml(text, "proxy.yaml", std::iter::empty()).unwrap();
-    assert_eq!(live.http.listen[0].port(), 80);
-    let error = Live::from_yaml(
-        "mine: 1\nlive: { htp: 1 }\n",
-        "proxy.yaml",
-        std::iter::empty(),
-    )
-    .unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "proxy.yaml:2:9: live.htp: unknown key; did you mean `http`?"
-    );
-}
-
-/// A configuration that was built in code has no lines.
-#[test]
-fn built_in_code() {
-    let mut live = Live::default();
-    assert_eq!(live.validate(), Ok(()));
-    live.rtmp.listen.clone_from(&live.http.listen);
-    assert_eq!(
-        live.validate().unwrap_err().to_string(),
-        "defaults: live.http.listen: 0.0.0.0:8080 is taken by live.rtmp.listen (0.0.0.0:8080)"
-    );
-    assert_eq!(Cert::default().names, Vec::<String>::new());
 }

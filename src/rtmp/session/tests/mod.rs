@@ -1,8 +1,10 @@
 //! Sessions under test, and what they have in common.
 
 mod client;
+mod control;
 mod dialogue;
 mod limits;
+mod media;
 mod play;
 mod replay;
 
