@@ -8,8 +8,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use pingora::apps::{HttpServerOptions, ServerApp};
-use pingora::listeners::tls::TlsSettings;
-use pingora::listeners::{ALPN, L4BufferSettings, ListenerConfig, Listeners, TcpSocketOptions};
+use pingora::listeners::{
+    ConnectionFilter, L4BufferSettings, ListenerConfig, Listeners, TcpSocketOptions,
+};
 use pingora::protocols::http::v2::server::{H2Options, default_h2_options};
 use pingora::proxy::http_proxy;
 use pingora::server::configuration::{Opt, ServerConf};
@@ -20,6 +21,7 @@ use pingora::services::listening::Service;
 use socket2::{Domain, Protocol as SocketProtocol, Socket, Type};
 use thiserror::Error;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinSet;
 use tracing::{error, info};
 
 use crate::api::{Api, ApiProxy};
@@ -27,7 +29,7 @@ use crate::config::{self, Config, UrlScheme};
 use crate::play::{Live, LiveProxy, ReloadError};
 use crate::proxy::{ProxiedConnections, ProxyProtocol, Router, UpstreamError};
 use crate::rtmp::listener::RtmpApp;
-use crate::tls::{CertError, CertSource, CertStore};
+use crate::tls::{self, AcceptorError, CertError, CertSource, CertStore, TlsConnections};
 
 /// Read buffer of a player's connection in bytes: a request header fits; pingora's default of 64 KiB would be most of what a
 /// player costs.
@@ -55,6 +57,9 @@ pub enum StartError {
     /// A certificate.
     #[error(transparent)]
     Cert(#[from] CertError),
+    /// The settings of TLS.
+    #[error(transparent)]
+    Tls(#[from] AcceptorError),
     /// An upstream.
     #[error(transparent)]
     Upstream(#[from] UpstreamError),
@@ -118,31 +123,32 @@ pub fn assemble(config: &Config, opt: Opt) -> Result<Assembled, StartError> {
         let trusted = move || who.trusted_proxies();
         on.then(|| ProxyProtocol::new(trusted, live.shared_counters(), listener))
     };
-    let mut rtmp = Listeners::new();
-    let mut rtmp_sockets = Sockets::default();
-    for address in &live_config.rtmp.listen {
-        let key = binder.bind("rtmp", *address, &mut rtmp_sockets)?;
-        rtmp.add_listener(listener(key, *address, live_config, RTMP_READ_BUFFER));
-    }
-    if let Some(tls) = &live_config.rtmp.tls {
+    let rtmp_config = &live_config.rtmp;
+    let app = Arc::new(RtmpApp::new(live.clone()));
+    let mut rtmp = Group::new("rtmp").filtered(live.accept_rate());
+    let header = announced(rtmp_config.proxy_protocol, "rtmp");
+    rtmp.add(
+        "rtmp",
+        &mut binder,
+        &rtmp_config.listen,
+        RTMP_READ_BUFFER,
+        ProxiedConnections::new(Arc::clone(&app), header),
+    )?;
+    if let Some(tls) = &rtmp_config.tls {
         let store = CertStore::load(vec![CertSource::from(tls)])?;
         stores.rtmps = Some(Arc::clone(&store));
-        if let Some(header) = announced(tls.proxy_protocol, "rtmps") {
-            rtmp.set_pre_tls_callback(Arc::new(header));
-        }
-        for address in &tls.listen {
-            let key = binder.bind("rtmps", *address, &mut rtmp_sockets)?;
-            let endpoint = listener(key, *address, live_config, RTMP_READ_BUFFER);
-            rtmp.add_listener(endpoint.tls(tls_settings(&store, None)?));
-        }
+        let header = announced(tls.proxy_protocol, "rtmps");
+        let counters = live.shared_counters();
+        let app = TlsConnections::new(app, tls::acceptor(&store, false)?, counters, "rtmps");
+        rtmp.add(
+            "rtmps",
+            &mut binder,
+            &tls.listen,
+            RTMP_READ_BUFFER,
+            ProxiedConnections::new(Arc::new(app), header),
+        )?;
     }
-    let app = ProxiedConnections::new(
-        RtmpApp::new(live.clone()),
-        announced(live_config.rtmp.proxy_protocol, "rtmp"),
-    );
-    let mut rtmp = Service::with_listeners("rtmp".to_owned(), rtmp, app);
-    rtmp.set_connection_filter(live.accept_rate());
-    server.add_service(WithSockets::new(rtmp, rtmp_sockets));
+    server.add_service(rtmp);
 
     let live_proxy = LiveProxy::new(live.clone())?;
     if !live_proxy.router().is_empty() {
@@ -152,34 +158,31 @@ pub fn assemble(config: &Config, opt: Opt) -> Result<Assembled, StartError> {
     let mut proxy = http_proxy(&server.configuration, live_proxy);
     proxy.server_options = Some(http_options(&live_config.http));
     proxy.h2_options = Some(h2_options(&live_config.limits));
-    let mut http = Listeners::new();
-    let mut http_sockets = Sockets::default();
-    for address in &live_config.http.listen {
-        let key = binder.bind("http", *address, &mut http_sockets)?;
-        http.add_listener(listener(key, *address, live_config, HTTP_READ_BUFFER));
-    }
+    let app = Arc::new(live.connections_for(proxy));
+    let mut http = Group::new("http").filtered(live.accept_rate());
+    let header = announced(live_config.http.proxy_protocol, "http");
+    http.add(
+        "http",
+        &mut binder,
+        &live_config.http.listen,
+        HTTP_READ_BUFFER,
+        ProxiedConnections::new(Arc::clone(&app), header),
+    )?;
     if let Some(https) = &live_config.https {
         let store = CertStore::load(https.certs.iter().map(CertSource::from).collect())?;
         stores.https = Some(Arc::clone(&store));
-        // pingora's list knows no http/1.0, and a client that offers nothing else is turned away by it; without HTTP/2 there
-        // is nothing to choose.
-        let alpn = https.http2.then_some(ALPN::H2H1);
-        if let Some(header) = announced(https.proxy_protocol, "https") {
-            http.set_pre_tls_callback(Arc::new(header));
-        }
-        for address in &https.listen {
-            let key = binder.bind("https", *address, &mut http_sockets)?;
-            let endpoint = listener(key, *address, live_config, HTTP_READ_BUFFER);
-            http.add_listener(endpoint.tls(tls_settings(&store, alpn.clone())?));
-        }
+        let header = announced(https.proxy_protocol, "https");
+        let acceptor = tls::acceptor(&store, https.http2)?;
+        let app = TlsConnections::new(app, acceptor, live.shared_counters(), "https");
+        http.add(
+            "https",
+            &mut binder,
+            &https.listen,
+            HTTP_READ_BUFFER,
+            ProxiedConnections::new(Arc::new(app), header),
+        )?;
     }
-    let app = ProxiedConnections::new(
-        live.connections_for(proxy),
-        announced(live_config.http.proxy_protocol, "http"),
-    );
-    let mut http = Service::with_listeners("http".to_owned(), http, app);
-    http.set_connection_filter(live.accept_rate());
-    server.add_service(WithSockets::new(http, http_sockets));
+    server.add_service(http);
     if live.announces(&ports(&binder.listening)) {
         server.add_service(background_service("cluster", Beats(live.clone())));
     }
@@ -190,15 +193,13 @@ pub fn assemble(config: &Config, opt: Opt) -> Result<Assembled, StartError> {
         let api = ApiProxy::new(Api::new(live.clone()).listening(told));
         let mut proxy = http_proxy(&server.configuration, api);
         proxy.server_options = Some(http_options(&live_config.http));
-        let mut service = Service::new("api".to_owned(), live.connections_for(proxy));
+        let mut service = Group::new("api");
         // A request is a look at a few tables.
         service.threads = Some(1);
-        let mut sockets = Sockets::default();
-        for address in &live_config.api.listen {
-            let key = binder.bind("api", *address, &mut sockets)?;
-            service.add_listener(listener(key, *address, live_config, HTTP_READ_BUFFER));
-        }
-        server.add_service(WithSockets::new(service, sockets));
+        let app = live.connections_for(proxy);
+        let addresses = &live_config.api.listen;
+        service.add("api", &mut binder, addresses, HTTP_READ_BUFFER, app)?;
+        server.add_service(service);
     }
 
     let reloader = Reloader {
@@ -245,17 +246,6 @@ fn h2_options(limits: &config::Limits) -> H2Options {
     // What h2 may queue for one stream is part of what is held for one player.
     options.max_send_buffer_size(usize::try_from(limits.send_buffer).unwrap_or(usize::MAX));
     options
-}
-
-fn tls_settings(store: &Arc<CertStore>, alpn: Option<ALPN>) -> Result<TlsSettings, StartError> {
-    // The paths are not read: the resolver replaces them.
-    let mut settings =
-        TlsSettings::intermediate("", "").map_err(|e| StartError::Server(e.to_string()))?;
-    settings.set_cert_resolver(Arc::clone(store) as Arc<_>);
-    if let Some(alpn) = alpn {
-        settings.set_alpn(alpn);
-    }
-    Ok(settings)
 }
 
 fn listener(
@@ -350,24 +340,59 @@ impl BackgroundService for Beats {
 #[derive(Default)]
 struct Sockets(Vec<(String, TcpListener)>);
 
-/// A service that finds its sockets bound already.
-struct WithSockets<A> {
-    service: Service<A>,
+/// Listeners of several kinds on one runtime, whose sockets are bound already.
+struct Group {
+    name: &'static str,
+    threads: Option<usize>,
+    /// Asked about each connection before anything is read from it.
+    filter: Option<Arc<dyn ConnectionFilter>>,
+    /// One for each kind of connection.
+    services: Vec<Box<dyn PingoraService>>,
     /// Taken at the start. A service trait object must be `Sync`.
     sockets: Mutex<Sockets>,
 }
 
-impl<A> WithSockets<A> {
-    fn new(service: Service<A>, sockets: Sockets) -> Self {
+impl Group {
+    fn new(name: &'static str) -> Self {
         Self {
-            service,
-            sockets: Mutex::new(sockets),
+            name,
+            threads: None,
+            filter: None,
+            services: Vec::new(),
+            sockets: Mutex::default(),
         }
+    }
+
+    fn filtered(mut self, filter: Arc<dyn ConnectionFilter>) -> Self {
+        self.filter = Some(filter);
+        self
+    }
+
+    /// Serves connections to these addresses by `app`.
+    fn add<A: ServerApp + Send + Sync + 'static>(
+        &mut self,
+        protocol: &'static str,
+        binder: &mut Binder<'_>,
+        addresses: &[SocketAddr],
+        read_buffer: usize,
+        app: A,
+    ) -> Result<(), StartError> {
+        let mut listeners = Listeners::new();
+        for address in addresses {
+            let key = binder.bind(protocol, *address, self.sockets.get_mut())?;
+            listeners.add_listener(listener(key, *address, binder.config, read_buffer));
+        }
+        let mut service = Service::with_listeners(protocol.to_owned(), listeners, app);
+        if let Some(filter) = &self.filter {
+            service.set_connection_filter(Arc::clone(filter));
+        }
+        self.services.push(Box::new(service));
+        Ok(())
     }
 }
 
 #[async_trait]
-impl<A: ServerApp + Send + Sync + 'static> PingoraService for WithSockets<A> {
+impl PingoraService for Group {
     async fn start_service(
         &mut self,
         fds: Option<ListenFds>,
@@ -382,19 +407,27 @@ impl<A: ServerApp + Send + Sync + 'static> PingoraService for WithSockets<A> {
                 }
             }
         }
-        PingoraService::start_service(&mut self.service, fds, shutdown, listeners_per_fd).await;
+        let mut running = JoinSet::new();
+        for mut service in self.services.drain(..) {
+            let (fds, shutdown) = (fds.clone(), shutdown.clone());
+            running.spawn(async move {
+                service.start_service(fds, shutdown, listeners_per_fd).await;
+            });
+        }
+        running.join_all().await;
     }
 
     fn name(&self) -> &str {
-        PingoraService::name(&self.service)
+        self.name
     }
 
     fn threads(&self) -> Option<usize> {
-        PingoraService::threads(&self.service)
+        self.threads
     }
 
     fn listen_addresses(&self) -> Option<Vec<String>> {
-        PingoraService::listen_addresses(&self.service)
+        let addresses = self.services.iter().filter_map(|s| s.listen_addresses());
+        Some(addresses.flatten().collect())
     }
 }
 

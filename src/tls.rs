@@ -1,4 +1,8 @@
-//! Certificates: chosen by the name a client asks for, read again without a restart.
+//! TLS: certificates, chosen by the name a client asks for and read again without a restart; and handshakes within a time of our own
+//! ([`TlsConnections`]).
+
+mod accept;
+mod http10;
 
 use std::collections::HashMap;
 use std::fs;
@@ -13,6 +17,8 @@ use rustls::sign::CertifiedKey;
 use thiserror::Error;
 
 use crate::config;
+
+pub use accept::{AcceptorError, TLS_HANDSHAKE, TlsConnections, acceptor};
 
 /// One certificate to serve.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -33,6 +33,8 @@ pub struct Counters {
     kicks: AtomicU64,
     tls_http: AtomicU64,
     tls_rtmp: AtomicU64,
+    tls_failed: AtomicU64,
+    tls_late: AtomicU64,
     bytes_in: AtomicU64,
     bytes_out: AtomicU64,
     recordings: AtomicU64,
@@ -98,6 +100,10 @@ pub struct Snapshot {
     pub tls_http: u64,
     /// And by the RTMP service.
     pub tls_rtmp: u64,
+    /// TLS handshakes that failed: what came was no TLS, the two sides had nothing in common, or the client left.
+    pub tls_failed: u64,
+    /// TLS handshakes that were not finished in [`TLS_HANDSHAKE`](crate::tls::TLS_HANDSHAKE).
+    pub tls_late: u64,
     /// Bytes of media from publishers that ended.
     pub bytes_in: u64,
     /// Bytes to players that ended.
@@ -176,6 +182,8 @@ pub(crate) enum Count {
     Kick,
     TlsHttp,
     TlsRtmp,
+    TlsFailed,
+    TlsLate,
     RecordingError,
     File,
     FileRange,
@@ -219,6 +227,8 @@ impl Counters {
             Count::Kick => &self.kicks,
             Count::TlsHttp => &self.tls_http,
             Count::TlsRtmp => &self.tls_rtmp,
+            Count::TlsFailed => &self.tls_failed,
+            Count::TlsLate => &self.tls_late,
             Count::RecordingError => &self.recording_errors,
             Count::File => &self.files,
             Count::FileRange => &self.file_ranges,
@@ -325,6 +335,8 @@ impl Counters {
             kicks: get(&self.kicks),
             tls_http: get(&self.tls_http),
             tls_rtmp: get(&self.tls_rtmp),
+            tls_failed: get(&self.tls_failed),
+            tls_late: get(&self.tls_late),
             bytes_in: get(&self.bytes_in),
             bytes_out: get(&self.bytes_out),
             recordings: get(&self.recordings),

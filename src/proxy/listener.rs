@@ -11,12 +11,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use pingora::apps::ServerApp;
-use pingora::listeners::PreTlsProcess;
 use pingora::protocols::l4::socket::SocketAddr as PingoraAddr;
 use pingora::protocols::l4::stream::Stream as L4Stream;
 use pingora::protocols::{GetSocketDigest, SocketDigest, Stream};
 use pingora::server::ShutdownWatch;
-use pingora::{Error, ErrorType};
 use thiserror::Error;
 use tokio::io::AsyncReadExt;
 use tracing::{debug, info};
@@ -139,30 +137,16 @@ fn note(stream: &mut L4Stream, client: SocketAddr) {
     stream.set_socket_digest(digest);
 }
 
-#[async_trait]
-impl PreTlsProcess for ProxyProtocol {
-    async fn process(&self, stream: &mut L4Stream) -> pingora::Result<()> {
-        if self.accept(stream).await {
-            return Ok(());
-        }
-        Error::e_explain(ErrorType::HandshakeError, "no PROXY header")
-    }
-}
-
-/// An application whose connections without TLS begin with a PROXY header; those with TLS had theirs read before the handshake, by a
-/// [`ProxyProtocol`] that was given to [`Listeners::set_pre_tls_callback`](pingora::listeners::Listeners::set_pre_tls_callback).
+/// An application whose connections begin with a PROXY header, if that is switched on; what makes TLS handshakes is such an application.
 pub struct ProxiedConnections<A> {
     app: Arc<A>,
-    plain: Option<ProxyProtocol>,
+    header: Option<ProxyProtocol>,
 }
 
 impl<A> ProxiedConnections<A> {
-    /// `plain`: what reads the headers of connections without TLS; none when they have none.
-    pub fn new(app: A, plain: Option<ProxyProtocol>) -> Self {
-        Self {
-            app: Arc::new(app),
-            plain,
-        }
+    /// `header`: what reads the headers; none when the connections have none.
+    pub fn new(app: Arc<A>, header: Option<ProxyProtocol>) -> Self {
+        Self { app, header }
     }
 }
 
@@ -173,15 +157,15 @@ impl<A: ServerApp + Send + Sync + 'static> ServerApp for ProxiedConnections<A> {
         stream: Stream,
         shutdown: &ShutdownWatch,
     ) -> Option<Stream> {
-        let mut stream = match &self.plain {
-            Some(header) if stream.get_ssl_digest().is_none() => {
+        let mut stream = match &self.header {
+            Some(header) => {
                 let mut stream = stream.into_any().downcast::<L4Stream>().ok()?;
                 if !header.accept(&mut stream).await {
                     return None;
                 }
                 stream as Stream
             }
-            _ => stream,
+            None => stream,
         };
         // A connection that an application gives back has had its header.
         loop {

@@ -1,5 +1,7 @@
 //! TLS: HTTPS by HTTP/2 and HTTP/1, versions, certificates by name, and RTMPS.
 
+mod handshakes;
+
 use std::path::Path;
 use std::process::Command;
 
@@ -150,14 +152,16 @@ fn http_1_1_by_tls_1_2() {
 
 #[test]
 fn http_1_0_by_tls() {
-    // Clients that speak HTTP/1.0 are older than ALPN. curl's own --http1.0 offers nothing but http/1.0 by it, which is not in
-    // pingora's list: that one needs a server without HTTP/2.
-    let tls = start("");
-    let _feed = brief_feed(&tls.server);
-    tls.curl("a.example", &tls.a.cert, &["--http1.0", "--no-alpn"]);
-    let tls = start("  http2: off");
-    let _feed = brief_feed(&tls.server);
-    tls.curl("a.example", &tls.a.cert, &["--http1.0"]);
+    // By ALPN, curl's --http1.0 offers nothing but http/1.0.
+    for (more, arguments) in [
+        ("", &["--http1.0", "--no-alpn"][..]),
+        ("", &["--http1.0"]),
+        ("  http2: off", &["--http1.0"]),
+    ] {
+        let tls = start(more);
+        let _feed = brief_feed(&tls.server);
+        tls.curl("a.example", &tls.a.cert, arguments);
+    }
 }
 
 #[test]

@@ -22,6 +22,7 @@ pub mod raw;
 pub mod redis;
 pub mod rtmp;
 pub mod server;
+pub mod sockets;
 pub mod ts;
 
 use std::time::{Duration, Instant};

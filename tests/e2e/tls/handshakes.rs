@@ -1,0 +1,117 @@
+//! Handshakes that fail or are never finished: each is over in time, is told in the log, and is in nobody's way.
+
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
+
+use super::super::http::brief_feed;
+use super::super::support::{PATIENCE, sockets};
+use super::start;
+
+/// What a handshake has, and what a busy machine may add.
+const HANDSHAKE: Duration = Duration::from_secs(10);
+const LATE: Duration = Duration::from_secs(16);
+
+/// Of each kind at each listener.
+const MANY: usize = 60;
+
+/// The beginning of a record that holds a ClientHello of TLS 1.2 or 1.3 of 512 bytes.
+const HELLO: [u8; 11] = [
+    0x16, 0x03, 0x01, 0x02, 0x00, 0x01, 0x00, 0x01, 0xfc, 0x03, 0x03,
+];
+
+fn connect(address: SocketAddr) -> TcpStream {
+    let stream = sockets::connect_from("127.0.0.2", address).expect("the server accepts");
+    stream.set_nonblocking(true).expect("a socket");
+    stream
+}
+
+/// Whether the server has closed the connection.
+fn is_closed(mut stream: &TcpStream) -> bool {
+    match stream.read(&mut [0; 64]) {
+        Ok(0) => true,
+        // The alert before it.
+        Ok(_) => false,
+        Err(error) => error.kind() != io::ErrorKind::WouldBlock,
+    }
+}
+
+/// Some say nothing, some stop within their first words, and some go on with a byte a second.
+#[test]
+fn that_are_never_finished_end_in_time_and_keep_nobody_out() {
+    let tls = start("");
+    let _feed = brief_feed(&tls.server);
+    let began = Instant::now();
+    let mut silent = Vec::new();
+    let mut stopped = Vec::new();
+    let mut slow = Vec::new();
+    for listener in ["https", "rtmps"] {
+        let address = tls.server.address(listener);
+        for _ in 0..MANY {
+            silent.push(connect(address));
+            let stream = connect(address);
+            (&stream).write_all(&HELLO).expect("sent");
+            stopped.push(stream);
+            slow.push(connect(address));
+        }
+    }
+    // Others get in meanwhile.
+    let asked = Instant::now();
+    let told = tls.curl("a.example", &tls.a.cert, &["--http2"]);
+    assert!(told.starts_with("2\n"), "{told}");
+    let waited = asked.elapsed();
+
+    let mut open: Vec<&TcpStream> = silent.iter().chain(&stopped).chain(&slow).collect();
+    let all = open.len();
+    let mut next_byte = HELLO.iter().copied().chain(std::iter::repeat(0));
+    let mut early = 0;
+    while !open.is_empty() {
+        assert!(
+            began.elapsed() < LATE,
+            "{} of {all} handshakes are still open (another client took {waited:?})",
+            open.len()
+        );
+        let byte = [next_byte.next().expect("without end")];
+        for mut stream in &slow {
+            // To one that is closed, too.
+            let _ = stream.write_all(&byte);
+        }
+        std::thread::sleep(Duration::from_secs(1));
+        open.retain(|stream| !is_closed(stream));
+        if began.elapsed() < HANDSHAKE - Duration::from_secs(1) {
+            early = all - open.len();
+        }
+    }
+    assert_eq!(early, 0, "each has its ten seconds");
+    for listener in ["https", "rtmps"] {
+        let line = tls.server.wait_log(
+            &["TLS handshake failed", &format!("listener=\"{listener}\"")],
+            PATIENCE,
+        );
+        for part in ["peer=\"127.0.0.2:", "not finished in 10 s"] {
+            assert!(line.contains(part), "{line}");
+        }
+    }
+    let log = tls.server.log();
+    assert_eq!(log.matches("TLS handshake failed").count(), all);
+}
+
+/// What is no TLS is told apart from what is too slow; who only looks whether the port is open leaves no line.
+#[test]
+fn that_fail_leave_a_line_with_the_reason() {
+    let tls = start("");
+    let address = tls.server.address("https");
+    drop(TcpStream::connect(address).expect("the server accepts"));
+    let mut stream = TcpStream::connect(address).expect("the server accepts");
+    stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+    stream
+        .write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        .expect("sent");
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer);
+    let line = tls.server.wait_log(&["TLS handshake failed"], PATIENCE);
+    let peer = stream.local_addr().expect("an address").to_string();
+    assert!(line.contains(&peer), "{line}");
+    assert!(!line.contains("not finished"), "{line}");
+    assert_eq!(tls.server.log().matches("TLS handshake failed").count(), 1);
+}
