@@ -149,3 +149,59 @@ pub fn twice<T: Clone>(units: &[T]) -> Vec<T> {
 pub fn contains(all: &[u8], part: &[u8]) -> bool {
     all.windows(part.len()).any(|window| window == part)
 }
+
+/// AV1: the OBUs of a tag, without temporal delimiters.
+pub fn obus_of_tag(tag: &Tag) -> Unit {
+    assert_eq!(tag.codec(), "av01");
+    let mut rest = &tag.body[5..];
+    let mut obus = Vec::new();
+    while !rest.is_empty() {
+        // AV1 5.3.2: each has a size here, and no extension.
+        assert_eq!(rest[0] & 0x87, 0x02, "{:02x?}", &rest[..2]);
+        let (mut size, mut at) = (0, 1);
+        loop {
+            size |= usize::from(rest[at] & 0x7f) << (7 * (at - 1));
+            at += 1;
+            if rest[at - 1] & 0x80 == 0 {
+                break;
+            }
+        }
+        let (obu, tail) = rest.split_at(at + size);
+        if obu[0] >> 3 != 2 {
+            obus.push(obu.to_vec());
+        }
+        rest = tail;
+    }
+    obus
+}
+
+/// AV1 in MPEG-TS: the OBUs behind start codes, without emulation prevention.
+#[track_caller]
+pub fn obus_of_pes(payload: &[u8]) -> Unit {
+    let starts: Vec<usize> = (0..payload.len().saturating_sub(2))
+        .filter(|at| payload[*at..].starts_with(&[0, 0, 1]))
+        .collect();
+    assert_eq!(starts.first(), Some(&0), "begins with a start code");
+    let ends = starts.iter().skip(1).copied().chain([payload.len()]);
+    let escaped = starts
+        .iter()
+        .zip(ends)
+        .map(|(from, to)| &payload[from + 3..to]);
+    let plain = escaped.map(|obu| {
+        let mut plain: Vec<u8> = Vec::new();
+        let mut zeros = 0;
+        for byte in obu {
+            if zeros >= 2 {
+                assert!(*byte >= 3, "a start code inside of an OBU");
+            }
+            if zeros >= 2 && *byte == 3 {
+                zeros = 0;
+                continue;
+            }
+            zeros = if *byte == 0 { zeros + 1 } else { 0 };
+            plain.push(*byte);
+        }
+        plain
+    });
+    plain.collect()
+}

@@ -114,6 +114,29 @@ pub fn av1_opus() -> PathBuf {
     )
 }
 
+/// By Enhanced RTMP: AV1 (`av01`) of an encoder for live streams, which shows each frame at once, and AAC.
+pub fn av1_aac() -> PathBuf {
+    const AV1: &[&str] = &[
+        "-c:v",
+        "libaom-av1",
+        "-usage",
+        "realtime",
+        "-cpu-used",
+        "8",
+        "-threads",
+        "1",
+        "-g",
+        "25",
+        "-b:v",
+        "250k",
+    ];
+    make(
+        "av1-aac",
+        programs::ffmpeg_current(),
+        &[PICTURE, SOUND, AV1, AAC],
+    )
+}
+
 /// By Enhanced RTMP: VP9 (`vp09`) and FLAC.
 pub fn vp9_flac() -> PathBuf {
     const VP9: &[&str] = &[

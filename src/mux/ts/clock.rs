@@ -173,12 +173,14 @@ impl Stamps {
         self.last_dts = None;
     }
 
-    /// PTS and DTS of a frame. DTS ascend, and PTS never lie before them.
+    /// PTS and DTS of a frame. DTS ascend, and PTS never lie before them. A frame that is not shown is decoded `early`, in 1/90,000 s, before
+    /// the one that is; how it is shown means nothing then.
     pub(super) fn stamp(
         &mut self,
         dts_ms: u64,
         composition_ms: i32,
         nano_offset: u32,
+        early: u64,
     ) -> (Hz90k, Hz90k) {
         /// E-RTMP v2: a nanosecond offset is less than a millisecond.
         const MAX_NANO_OFFSET: u32 = 999_999;
@@ -186,11 +188,15 @@ impl Stamps {
         let before = u64::from(composition_ms.min(0).unsigned_abs());
         self.ahead_ms = self.ahead_ms.max(before.min(MAX_NEGATIVE_COMPOSITION_MS));
         let at_ms = dts_ms.saturating_add(DELAY_MS);
-        let mut dts = Hz90k::from_ms(at_ms - self.ahead_ms);
+        let Hz90k(dts) = Hz90k::from_ms(at_ms - self.ahead_ms);
+        let mut dts = Hz90k(dts.saturating_sub(early));
         if let Some(Hz90k(last)) = self.last_dts {
             dts = dts.max(Hz90k(last.saturating_add(1)));
         }
         self.last_dts = Some(dts);
+        if early > 0 {
+            return (dts, dts);
+        }
         let Hz90k(pts) = Hz90k::from_ms(at_ms.saturating_add_signed(composition_ms.into()));
         let nanos = u64::from(nano_offset.min(MAX_NANO_OFFSET));
         let pts = Hz90k(pts.saturating_add(nanos * 9 / 100_000));

@@ -2,7 +2,8 @@
 
 use bytes::BufMut;
 
-use super::nal::{Layout, NalConfig};
+use super::av1::{self, Av1Config};
+use super::nal::{self, NalConfig};
 use super::packet::PesWriter;
 use crate::media::Codec;
 use crate::mux::aac::Adts;
@@ -38,6 +39,7 @@ const OPUS_CHANNELS: u8 = 2;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Format {
     Nal(Codec, NalConfig),
+    Av1(Av1Config),
     Aac(Adts),
     Mp3(mp3::Version),
     Opus { channels: u8 },
@@ -63,7 +65,15 @@ pub(super) struct Plan {
     pub(super) size: usize,
     /// Video: a player may start here.
     pub(super) random_access: bool,
-    layout: Option<Layout>,
+    layout: Layout,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Layout {
+    /// As it came, but for what may stand before it.
+    Whole,
+    Nal(nal::Layout),
+    Av1(av1::Layout),
 }
 
 /// Whether a transport stream has a place for a codec.
@@ -72,6 +82,7 @@ pub(super) fn is_known(codec: Codec) -> bool {
         codec,
         Codec::H264
             | Codec::Hevc
+            | Codec::Av1
             | Codec::Aac
             | Codec::Mp3
             | Codec::Opus
@@ -88,6 +99,7 @@ impl Format {
             Codec::H264 | Codec::Hevc => {
                 NalConfig::from_record(codec, record).map(|config| Format::Nal(codec, config))
             }
+            Codec::Av1 => Av1Config::from_record(record).map(Format::Av1),
             Codec::Aac => Adts::from_config(record).ok().map(Format::Aac),
             Codec::Opus => opus_channels(record).map(|channels| Format::Opus { channels }),
             _ => None,
@@ -111,6 +123,7 @@ impl Format {
     pub(super) fn takes(&self, codec: Codec, frame: &[u8]) -> bool {
         match self {
             Format::Nal(own, _) => *own == codec,
+            Format::Av1(_) => codec == Codec::Av1,
             Format::Aac(_) => codec == Codec::Aac,
             Format::Mp3(version) => codec == Codec::Mp3 && mp3::version(frame) == Some(*version),
             Format::Opus { .. } => codec == Codec::Opus,
@@ -127,7 +140,7 @@ impl Format {
             Format::Aac(_) => ADTS_AAC,
             Format::Mp3(mp3::Version::Mpeg1) => MPEG1_AUDIO,
             Format::Mp3(mp3::Version::Lower) => MPEG2_AUDIO,
-            Format::Opus { .. } => PRIVATE_DATA,
+            Format::Av1(_) | Format::Opus { .. } => PRIVATE_DATA,
             Format::Ac3(_) => ATSC_AC3,
             Format::Eac3 => ATSC_EAC3,
         }
@@ -139,6 +152,7 @@ impl Format {
         let identifier: Option<&[u8; 4]> = match self {
             Format::Nal(Codec::Hevc, _) => Some(b"HEVC"),
             Format::Nal(..) | Format::Aac(_) | Format::Mp3(_) => None,
+            Format::Av1(_) => Some(b"AV01"),
             Format::Opus { .. } => Some(b"Opus"),
             Format::Ac3(_) => Some(b"AC-3"),
             Format::Eac3 => Some(b"EAC3"),
@@ -148,6 +162,7 @@ impl Format {
             out.put_slice(identifier);
         }
         match self {
+            Format::Av1(config) => out.put_slice(&config.descriptor()),
             // "Encapsulation of Opus in MPEG-TS" draft, opus_audio_descriptor: channel_config_code.
             Format::Opus { channels } => {
                 out.put_slice(&[EXTENSION_DESCRIPTOR, 2, OPUS_EXTENSION, *channels]);
@@ -163,33 +178,50 @@ impl Format {
         match self {
             Format::Nal(..) => VIDEO_STREAM | track & 0x0f,
             Format::Aac(_) | Format::Mp3(_) => AUDIO_STREAM | track & 0x1f,
-            Format::Opus { .. } | Format::Ac3(_) | Format::Eac3 => PRIVATE_STREAM_1,
+            Format::Av1(_) | Format::Opus { .. } | Format::Ac3(_) | Format::Eac3 => {
+                PRIVATE_STREAM_1
+            }
         }
     }
 
     /// Looks at a frame. None when it is empty, broken or larger than the codec's framing can state.
     pub(super) fn plan(&self, frame: &[u8], keyframe: bool) -> Option<Plan> {
-        let layout = match self {
-            Format::Nal(_, config) => Some(config.layout(frame, keyframe)?),
-            _ => None,
-        };
-        let size = match (self, layout) {
-            (_, Some(layout)) => layout.size,
-            (Format::Aac(adts), _) => adts.frame_size(frame.len())?,
-            (Format::Opus { .. }, _) => OPUS_HEAD + frame.len() / 255 + 1 + frame.len(),
-            _ => frame.len(),
-        };
-        (!frame.is_empty()).then_some(Plan {
+        let whole = |size| Plan {
             size,
-            random_access: layout.is_some_and(|layout| layout.random_access),
-            layout,
+            random_access: false,
+            layout: Layout::Whole,
+        };
+        if frame.is_empty() {
+            return None;
+        }
+        Some(match self {
+            Format::Nal(_, config) => {
+                let layout = config.layout(frame, keyframe)?;
+                Plan {
+                    size: layout.size,
+                    random_access: layout.random_access,
+                    layout: Layout::Nal(layout),
+                }
+            }
+            Format::Av1(config) => {
+                let layout = config.layout(frame, keyframe)?;
+                Plan {
+                    size: layout.size,
+                    random_access: keyframe,
+                    layout: Layout::Av1(layout),
+                }
+            }
+            Format::Aac(adts) => whole(adts.frame_size(frame.len())?),
+            Format::Opus { .. } => whole(OPUS_HEAD + frame.len() / 255 + 1 + frame.len()),
+            _ => whole(frame.len()),
         })
     }
 
     /// Writes the frame that `plan` was made of.
     pub(super) fn write(&self, frame: &[u8], plan: Plan, pes: &mut PesWriter<'_>) {
         match (self, plan.layout) {
-            (Format::Nal(_, config), Some(layout)) => config.write(frame, layout, pes),
+            (Format::Nal(_, config), Layout::Nal(layout)) => config.write(frame, layout, pes),
+            (Format::Av1(config), Layout::Av1(layout)) => config.write(frame, layout, pes),
             (Format::Aac(adts), _) => {
                 if let Some(header) = adts.header(frame.len()) {
                     pes.put(&header);
@@ -203,6 +235,11 @@ impl Format {
             }
             _ => pes.put(frame),
         }
+    }
+
+    /// Whether the packet in which a player may start has elementary_stream_priority_indicator: demanded for AV1 ("Use of PES packets").
+    pub(super) fn has_priority(&self) -> bool {
+        matches!(self, Format::Av1(_))
     }
 }
 

@@ -1,10 +1,10 @@
 //! HTTP-TS: an MPEG-2 transport stream (ISO/IEC 13818-1) without end.
 //!
 //! - *Is transformed*: H.264 and H.265 become byte streams with delimiters and, where players may start, the sequence header's
-//!   parameter sets; AAC gets ADTS headers; Opus gets control headers. MP3, AC-3 and E-AC-3 pass through as
-//!   they are. One frame is one PES packet. Times are 90 kHz, modulo 2^33 ([`clock`]).
+//!   parameter sets; AV1 gets start codes and its sequence header ([`av1`]); AAC gets ADTS headers; Opus gets control headers. MP3, AC-3 and
+//!   E-AC-3 pass through as they are. One frame is one PES packet. Times are 90 kHz, modulo 2^33 ([`clock`]).
 //! - *Is added*: PAT and PMT at each keyframe of the first video track, and each 100 ms; clock references each 40 ms.
-//! - *Is dropped*: all script data; other codecs (AV1 too: FFmpeg does not read what its draft says); frames that came before
+//! - *Is dropped*: all script data; other codecs; frames that came before
 //!   their sequence header; frames that are broken or too large for their framing. [`TsMux::dropped`] counts the coded ones.
 //!
 //! # Tracks
@@ -27,6 +27,7 @@
 //! Audio takes a PES packet for each frame, so that it is not held back; low rates pay for it with stuffing. A frame that comes
 //! more than [`clock::DELAY_MS`] later than one of another track with the same time is behind the clock.
 
+mod av1;
 pub mod clock;
 mod format;
 mod nal;
@@ -227,7 +228,34 @@ impl TsMux {
     }
 
     /// None when the frame is dropped.
-    fn frame(&mut self, video: bool, dts_ms: u64, part: &Part, out: &mut BytesMut) -> Option<()> {
+    fn coded(&mut self, video: bool, dts_ms: u64, part: &Part, out: &mut BytesMut) -> Option<()> {
+        if part.codec != Codec::Av1 {
+            return self.frame(video, dts_ms, 0, part, out);
+        }
+        let split = av1::split(&part.data)?;
+        let mut written = None;
+        for (index, data) in split.units(&part.data).enumerate() {
+            let unit = Part {
+                data,
+                keyframe: part.keyframe && index == 0,
+                ..part.clone()
+            };
+            // The last one is shown. Those before it are decoded one tick after the other, and then it.
+            let early = split.len().saturating_sub(index + 1) as u64;
+            written = self.frame(video, dts_ms, early, &unit, out).or(written);
+        }
+        written
+    }
+
+    /// None when the frame is dropped. `early`: see [`Stamps::stamp`].
+    fn frame(
+        &mut self,
+        video: bool,
+        dts_ms: u64,
+        early: u64,
+        part: &Part,
+        out: &mut BytesMut,
+    ) -> Option<()> {
         let data: &[u8] = &part.data;
         let known = self.find(video, part.track).ok().filter(|index| {
             self.tracks
@@ -246,10 +274,13 @@ impl TsMux {
         // Before the clock moves: a frame that has no place must leave no trace.
         let mut stamps = track.progress.stamps.clone();
         let last_ms = stamps.last_ms();
-        let (pts, dts) = stamps.stamp(dts_ms, part.composition_ms, part.nano_offset);
+        let (pts, dts) = stamps.stamp(dts_ms, part.composition_ms, part.nano_offset, early);
         let mut header = PesHeader {
             stream_id: track.format.stream_id(part.track),
             unbounded: video,
+            // Of audio each frame is a place to start, which is only worth telling where there is nothing else.
+            random_access: plan.random_access || (index == 0 && !video),
+            priority: track.format.has_priority(),
             pts,
             dts,
         };
@@ -261,7 +292,8 @@ impl TsMux {
                 other.progress.stamps.reset();
             }
             stamps.reset();
-            (header.pts, header.dts) = stamps.stamp(dts_ms, part.composition_ms, part.nano_offset);
+            (header.pts, header.dts) =
+                stamps.stamp(dts_ms, part.composition_ms, part.nano_offset, early);
         }
         out.reserve(Tables::SIZE + reservation(plan.size, self.clock.pcrs()));
         // The clock runs on the PID of the first track.
@@ -280,8 +312,6 @@ impl TsMux {
             track.pid(),
             &mut track.progress.counter,
             carries_clock.then_some(&mut self.clock),
-            // Of audio each frame is a place to start, which is only worth telling where there is nothing else.
-            plan.random_access || (carries_clock && !video),
             header,
             plan.size,
         );
@@ -328,7 +358,7 @@ impl Muxer for TsMux {
             match part.packet {
                 PacketType::SequenceStart => self.configure(video, &part),
                 PacketType::CodedFrames => {
-                    let written = self.frame(video, frame.dts_ms, &part, out);
+                    let written = self.coded(video, frame.dts_ms, &part, out);
                     self.dropped += u64::from(written.is_none());
                 }
                 _ => {}

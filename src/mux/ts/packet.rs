@@ -25,6 +25,7 @@ const ADAPTATION: u8 = 0x20;
 /// Flags of an adaptation field, §2.4.3.4.
 const DISCONTINUITY: u8 = 0x80;
 const RANDOM_ACCESS: u8 = 0x40;
+const PRIORITY: u8 = 0x20;
 const HAS_PCR: u8 = 0x10;
 
 /// Bytes of a PES packet that its length does not count: start code, stream_id, length.
@@ -59,6 +60,10 @@ pub(super) struct PesHeader {
     pub(super) stream_id: u8,
     /// The length may be left open: only in video.
     pub(super) unbounded: bool,
+    /// A player may start here.
+    pub(super) random_access: bool,
+    /// elementary_stream_priority_indicator, where a player may start.
+    pub(super) priority: bool,
     pub(super) pts: Hz90k,
     pub(super) dts: Hz90k,
 }
@@ -146,7 +151,8 @@ pub(super) struct PesWriter<'a> {
     counter: &'a mut Counter,
     /// Where the clock references come from, if this PID carries them: each packet takes one while there are any.
     clock: Option<&'a mut Clock>,
-    random_access: bool,
+    /// Flags of the first packet's adaptation field.
+    start_flags: u8,
     /// Bytes that are still to come.
     left: usize,
     /// Bytes that still fit into the packet that was begun.
@@ -160,7 +166,6 @@ impl<'a> PesWriter<'a> {
         pid: u16,
         counter: &'a mut Counter,
         clock: Option<&'a mut Clock>,
-        random_access: bool,
         header: PesHeader,
         size: usize,
     ) -> Self {
@@ -171,7 +176,11 @@ impl<'a> PesWriter<'a> {
             pid,
             counter,
             clock,
-            random_access,
+            start_flags: match (header.random_access, header.priority) {
+                (true, true) => RANDOM_ACCESS | PRIORITY,
+                (true, false) => RANDOM_ACCESS,
+                _ => 0,
+            },
             left: used + size,
             room: 0,
             first: true,
@@ -198,8 +207,8 @@ impl<'a> PesWriter<'a> {
         let pcr = self.clock.as_deref_mut().and_then(Clock::next_pcr);
         let start = std::mem::take(&mut self.first);
         let mut flags = pcr.map_or(0, pcr_flags);
-        if start && self.random_access {
-            flags |= RANDOM_ACCESS;
+        if start {
+            flags |= self.start_flags;
         }
         let least = match (pcr, flags) {
             (Some(_), _) => PCR_FIELD,

@@ -2,6 +2,7 @@ use super::*;
 use crate::media::fixtures::*;
 use reader::Reader;
 
+mod av1;
 mod codecs;
 mod judge;
 mod properties;

@@ -12,6 +12,8 @@ pub struct Pes {
     pub pid: u16,
     pub stream_id: u8,
     pub random_access: bool,
+    /// elementary_stream_priority_indicator.
+    pub priority: bool,
     /// 33 bits.
     pub pts: u64,
     /// 33 bits.
@@ -86,7 +88,7 @@ impl Reader {
             assert_eq!(counter, expected, "continuity_counter of PID {pid:#x}");
         }
         let mut at = 4;
-        let mut random_access = false;
+        let (mut random_access, mut priority) = (false, false);
         if has_field {
             let length = usize::from(packet[4]);
             assert!(if has_payload {
@@ -94,7 +96,8 @@ impl Reader {
             } else {
                 length == 183
             });
-            random_access = self.adaptation_field(pid, &packet[5..5 + length], has_payload);
+            (random_access, priority) =
+                self.adaptation_field(pid, &packet[5..5 + length], has_payload);
             at += 1 + length;
         }
         if !has_payload {
@@ -105,15 +108,15 @@ impl Reader {
                 assert!(start && !has_field);
                 self.section(pid, &packet[at..]);
             }
-            _ => self.elementary(pid, start, random_access, &packet[at..]),
+            _ => self.elementary(pid, start, (random_access, priority), &packet[at..]),
         }
     }
 
-    fn adaptation_field(&mut self, pid: u16, field: &[u8], has_payload: bool) -> bool {
+    fn adaptation_field(&mut self, pid: u16, field: &[u8], has_payload: bool) -> (bool, bool) {
         let Some((&flags, rest)) = field.split_first() else {
-            return false;
+            return (false, false);
         };
-        assert_eq!(flags & 0x2f, 0, "flags that we do not use");
+        assert_eq!(flags & 0x0f, 0, "flags that we do not use");
         let mut rest = rest;
         if flags & 0x10 != 0 {
             let map = self.map.as_ref().expect("a PMT before a PCR");
@@ -134,7 +137,7 @@ impl Reader {
             assert_eq!(flags & 0x80, 0);
         }
         assert!(rest.iter().all(|byte| *byte == 0xff), "stuffing");
-        flags & 0x40 != 0
+        (flags & 0x40 != 0, flags & 0x20 != 0)
     }
 
     fn section(&mut self, pid: u16, payload: &[u8]) {
@@ -179,11 +182,21 @@ impl Reader {
         self.map = Some(map);
     }
 
-    fn elementary(&mut self, pid: u16, start: bool, random_access: bool, payload: &[u8]) {
+    fn elementary(
+        &mut self,
+        pid: u16,
+        start: bool,
+        (random_access, priority): (bool, bool),
+        payload: &[u8],
+    ) {
         let Some(map) = &self.map else {
             panic!("PID {pid:#x} before any PMT");
         };
-        assert!(map.streams.iter().any(|(_, known, _)| *known == pid));
+        let own = map.streams.iter().find(|(_, known, _)| *known == pid);
+        let (_, _, descriptors) = own.expect("a PID of the PMT");
+        // AV1 demands priority where a player may start, and nothing else has it.
+        let av1 = descriptors.starts_with(b"\x05\x04AV01");
+        assert_eq!(priority, av1 && random_access);
         if !start {
             let (place, _) = self.open[&pid];
             self.pes[place].payload.extend_from_slice(payload);
@@ -213,6 +226,7 @@ impl Reader {
             pid,
             stream_id: payload[3],
             random_access,
+            priority,
             pts,
             dts,
             length: u16::from_be_bytes([payload[4], payload[5]]),
@@ -230,7 +244,10 @@ impl Reader {
         };
         let pes = &self.pes[place];
         if pes.length == 0 {
-            assert_eq!(pes.stream_id & 0xf0, 0xe0, "only video may be unbounded");
+            // AV1 is video in private data.
+            let av1 = pes.payload.starts_with(&[0, 0, 1]) && pes.stream_id == 0xbd;
+            let video = pes.stream_id & 0xf0 == 0xe0 || av1;
+            assert!(video, "only video may be unbounded");
         } else {
             assert_eq!(usize::from(pes.length), header + pes.payload.len());
         }

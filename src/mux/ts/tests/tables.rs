@@ -272,12 +272,12 @@ fn what_is_supported() {
     };
     assert_eq!(said(&[]), "");
     assert_eq!(said(&[video(0, H264_HEADER), audio(0, AAC_HEADER)]), "");
-    assert_eq!(said(&[audio(0, OPUS_HEADER)]), "");
+    assert_eq!(said(&[video(0, AV1_HEADER), audio(0, OPUS_HEADER)]), "");
     // MP3 has no header, and nothing says what it is.
     assert_eq!(said(&[audio(0, MP3_FRAME)]), "");
     assert_eq!(
-        said(&[video(0, AV1_HEADER), audio(0, AAC_HEADER)]),
-        "the stream's video is AV1, which has no place in MPEG-TS"
+        said(&[video(0, VP9_HEADER), audio(0, AAC_HEADER)]),
+        "the stream's video is VP9, which has no place in MPEG-TS"
     );
     assert_eq!(
         said(&[video(0, H264_HEADER), audio(0, FLAC_HEADER)]),
