@@ -96,6 +96,19 @@ impl Frame {
         tag::parts(self.kind, &self.payload)
     }
 
+    /// Whether this may be a multitrack packet: false only when it is none.
+    pub(crate) fn may_have_tracks(&self) -> bool {
+        // E-RTMP v2, `enum VideoPacketType` and `enum AudioPacketType`: Multitrack and ModEx, which may stand before it.
+        let &[first, ..] = &self.payload[..] else {
+            return false;
+        };
+        match self.kind {
+            FrameKind::Video => first & 0x80 != 0 && first & 0x0f >= 6,
+            FrameKind::Audio => first >> 4 == 9 && first & 0x0f >= 5,
+            FrameKind::Metadata | FrameKind::Data => false,
+        }
+    }
+
     /// Whether this holds coded picture or sound: what a decoder decodes, not what configures or announces.
     pub fn is_coded(&self) -> bool {
         self.parts().next().is_some_and(|part| {

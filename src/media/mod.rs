@@ -18,7 +18,7 @@ pub mod flv;
 pub mod frame;
 pub mod metadata;
 pub mod mix;
-mod read;
+pub(crate) mod read;
 pub mod tag;
 pub mod timeline;
 pub mod tracks;

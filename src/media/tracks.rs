@@ -12,6 +12,10 @@
 //! are handed out in an order in which the newest one for each track is the last: by track while every packet has one
 //! track, else in the order of arrival.
 //!
+//! # Codecs without a header
+//! MP3, AC-3 and others are known by their frames alone, and a publisher may go on with such a codec where there was one with a header.
+//! [`Tracks::unconfigured`] has what frames showed and no header says.
+//!
 //! # What ends a configuration
 //! Only a newer one, or [`Tracks::clear`]. `SequenceEnd` takes nothing back: encoders send it when they stop, and what comes
 //! next is either the end or a new header.
@@ -20,9 +24,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::codec::Codec;
 use super::frame::{Frame, FrameKind};
 use super::metadata::{MAX_METADATA_BYTES, Metadata};
-use super::tag::PacketType;
+use super::tag::{PacketType, Part};
 
 /// How many headers are kept for each of video and audio. Multitrack publishers in the field send up to six renditions; with
 /// HDR metadata and some room this is ample. Together with
@@ -30,15 +35,17 @@ use super::tag::PacketType;
 /// are passed on to the players of the moment, but those who join later do not get them.
 pub const MAX_HEADERS: usize = 32;
 
+/// How many bytes of a frame without a sequence header are kept: as far as the fields of an AC-3 frame reach that its descriptor in MPEG-TS
+/// repeats.
+const HEAD: usize = 7;
+
 /// What a stream is known to hold, kept up to date frame by frame.
 #[derive(Debug, Clone, Default)]
 pub struct Tracks {
     /// Shared, because whoever remembers what was valid at a keyframe makes a copy of all this for each.
     metadata: Option<Arc<(Frame, Metadata)>>,
-    video: Headers,
-    audio: Headers,
-    video_seen: bool,
-    audio_seen: bool,
+    video: Kind,
+    audio: Kind,
 }
 
 impl Tracks {
@@ -51,14 +58,8 @@ impl Tracks {
     /// known), so that players which skipped must be told.
     pub fn update(&mut self, frame: &Frame) -> bool {
         match frame.kind {
-            FrameKind::Video => {
-                self.video_seen = self.video_seen || frame.sequence_header || frame.is_coded();
-                frame.sequence_header && self.video.update(frame)
-            }
-            FrameKind::Audio => {
-                self.audio_seen = self.audio_seen || frame.sequence_header || frame.is_coded();
-                frame.sequence_header && self.audio.update(frame)
-            }
+            FrameKind::Video => self.video.update(frame),
+            FrameKind::Audio => self.audio.update(frame),
             FrameKind::Metadata => self.update_metadata(frame),
             FrameKind::Data => false,
         }
@@ -88,17 +89,38 @@ impl Tracks {
     /// The newest sequence headers: video first, then audio, each by track. A packet that configures several tracks comes
     /// once; see the module's text for the order then.
     pub fn headers(&self) -> impl Iterator<Item = &Frame> {
-        self.video.frames().chain(self.audio.frames())
+        self.video
+            .headers
+            .frames()
+            .chain(self.audio.headers.frames())
     }
 
     /// Whether a video header or a coded picture was seen.
     pub fn has_video(&self) -> bool {
-        self.video_seen
+        self.video.seen
     }
 
     /// Whether an audio header or coded sound was seen.
     pub fn has_audio(&self) -> bool {
-        self.audio_seen
+        self.audio.seen
+    }
+
+    /// The tracks of a kind whose newest frames have a codec for which no sequence header came. A header of another codec for the same track
+    /// is out of date then.
+    pub fn unconfigured(&self, kind: FrameKind) -> impl Iterator<Item = Unconfigured<'_>> {
+        let frames = match kind {
+            FrameKind::Video => &self.video.unconfigured[..],
+            FrameKind::Audio => &self.audio.unconfigured,
+            FrameKind::Metadata | FrameKind::Data => &[],
+        };
+        frames.iter().map(Seen::as_public)
+    }
+
+    /// Learns from what was known later in the same stream which codecs without a header will come, so that a player who begins here is told
+    /// of them at once.
+    pub(crate) fn expect(&mut self, later: &Tracks) {
+        self.video.expect(&later.video);
+        self.audio.expect(&later.audio);
     }
 
     /// Whether onMetaData says that there is video. None: no metadata, or it names no codec at all.
@@ -123,6 +145,117 @@ fn detached(frame: &Frame) -> Frame {
     Frame {
         payload: Bytes::copy_from_slice(&frame.payload),
         ..frame.clone()
+    }
+}
+
+/// A track of which frames came without a sequence header.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Unconfigured<'a> {
+    /// E-RTMP track id.
+    pub track: u8,
+    /// The frames' codec.
+    pub codec: Codec,
+    /// How the newest frame begins: its first bytes, at most seven, as [`Part::data`](super::Part::data) has them.
+    pub head: &'a [u8],
+}
+
+/// What is known of one kind.
+#[derive(Debug, Clone, Default)]
+struct Kind {
+    headers: Headers,
+    unconfigured: Vec<Seen>,
+    /// A header or a coded frame came.
+    seen: bool,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Seen {
+    track: u8,
+    codec: Codec,
+    head: [u8; HEAD],
+    size: usize,
+}
+
+impl Seen {
+    fn new(part: &Part) -> Self {
+        let mut head = [0; HEAD];
+        for (to, from) in head.iter_mut().zip(&part.data) {
+            *to = *from;
+        }
+        Self {
+            track: part.track,
+            codec: part.codec,
+            head,
+            size: part.data.len().min(HEAD),
+        }
+    }
+
+    fn as_public(&self) -> Unconfigured<'_> {
+        Unconfigured {
+            track: self.track,
+            codec: self.codec,
+            head: self.head.get(..self.size).unwrap_or_default(),
+        }
+    }
+}
+
+impl Kind {
+    fn update(&mut self, frame: &Frame) -> bool {
+        if frame.sequence_header {
+            self.seen = true;
+            self.forget(frame);
+            return self.headers.update(frame);
+        }
+        // Nearly all frames end here.
+        let known = self.seen && self.unconfigured.is_empty() && !frame.may_have_tracks();
+        if known && self.headers.configure(frame.track, frame.codec) {
+            return false;
+        }
+        for part in frame.parts().flatten() {
+            if part.packet == PacketType::CodedFrames {
+                self.seen = true;
+                self.note(&part);
+            }
+        }
+        false
+    }
+
+    /// A header comes: what frames showed before is over, unless it says no more than they do.
+    fn forget(&mut self, header: &Frame) {
+        if self.unconfigured.is_empty() {
+            return;
+        }
+        for part in header.parts().flatten() {
+            if part.packet == PacketType::SequenceStart {
+                self.unconfigured.retain(|seen| {
+                    seen.track != part.track || (seen.codec == part.codec && part.data.is_empty())
+                });
+            }
+        }
+    }
+
+    fn note(&mut self, part: &Part) {
+        if self.headers.configure(part.track, part.codec) {
+            self.unconfigured.retain(|seen| seen.track != part.track);
+            return;
+        }
+        let mut seen = self.unconfigured.iter_mut();
+        if let Some(seen) = seen.find(|seen| seen.track == part.track) {
+            *seen = Seen::new(part);
+        } else if self.unconfigured.len() < MAX_HEADERS {
+            self.unconfigured.push(Seen::new(part));
+        }
+    }
+
+    fn expect(&mut self, later: &Kind) {
+        for seen in &later.unconfigured {
+            let known = self.headers.have_record(seen.track)
+                || self.unconfigured.iter().any(|own| own.track == seen.track);
+            if !known {
+                self.unconfigured.push(*seen);
+            }
+        }
     }
 }
 
@@ -160,6 +293,8 @@ struct Header {
     tracks: Vec<u8>,
     /// How many tracks the packet has.
     size: usize,
+    /// Which tracks it gives a record, of which codec. Another header may have taken some of them over.
+    records: Vec<(u8, Codec)>,
     arrival: u64,
 }
 
@@ -168,11 +303,27 @@ impl Headers {
         self.kept.iter().map(|header| &header.frame)
     }
 
+    fn have_record(&self, track: u8) -> bool {
+        let mut records = self.kept.iter().flat_map(|header| &header.records);
+        records.any(|(known, _)| *known == track)
+    }
+
+    /// Whether the newest header of a track is a record of this codec.
+    fn configure(&self, track: u8, codec: Codec) -> bool {
+        self.kept.iter().any(|header| {
+            header.records.contains(&(track, codec)) && header.tracks.contains(&track)
+        })
+    }
+
     fn update(&mut self, frame: &Frame) -> bool {
-        let mut tracks = Vec::new();
+        let (mut tracks, mut records) = (Vec::new(), Vec::new());
         let mut purpose = Purpose::Configuration;
         for part in frame.parts().flatten() {
             purpose = Purpose::of(part.packet);
+            // FFmpeg begins with an empty record when it has none yet, and for AC-3 never sends another.
+            if part.packet == PacketType::SequenceStart && !part.data.is_empty() {
+                records.push((part.track, part.codec));
+            }
             if !tracks.contains(&part.track) {
                 tracks.push(part.track);
             }
@@ -202,6 +353,7 @@ impl Headers {
                 purpose,
                 tracks,
                 size,
+                records,
                 arrival: self.arrivals,
             });
             self.arrivals += 1;

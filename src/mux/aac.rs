@@ -15,6 +15,7 @@ use thiserror::Error;
 
 use super::Muxer;
 use super::support::{self, Unsupported};
+use crate::media::read::{BitReader, Short};
 use crate::media::{Codec, Frame, FrameKind, PacketType, Part, Tracks};
 
 /// Bytes of an ADTS header without CRC.
@@ -40,11 +41,11 @@ const SAMPLE_RATES_HZ: [u32; 13] = [
 #[non_exhaustive]
 pub enum AdtsError {
     /// The publisher broke the format: the config ends too early.
-    #[error("the configuration ends at bit {offset}, inside {reading}")]
+    #[error("the configuration ends at byte {offset}, inside {reading}")]
     Truncated {
         /// What was being read.
         reading: &'static str,
-        /// Where it begins, in bits.
+        /// Where it begins, in bytes.
         offset: usize,
     },
     /// ADTS has two bits for the object type: Main, LC, SSR and LTP.
@@ -64,6 +65,12 @@ pub enum AdtsError {
     Scalable,
 }
 
+impl From<Short> for AdtsError {
+    fn from(Short { reading, offset }: Short) -> Self {
+        AdtsError::Truncated { reading, offset }
+    }
+}
+
 /// What stands in each ADTS header of a stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Adts {
@@ -77,10 +84,10 @@ pub(super) struct Adts {
 impl Adts {
     /// Reads an AudioSpecificConfig (ISO/IEC 14496-3 §1.6.2.1).
     pub(super) fn from_config(config: &[u8]) -> Result<Adts, AdtsError> {
-        let mut bits = Bits::new(config);
+        let mut bits = BitReader::new(config);
         let mut object_type = object_type(&mut bits)?;
         let rate_index = rate_index(&mut bits)?;
-        let channels = bits.take(4, "channelConfiguration")?;
+        let channels = bits.bits(4, "channelConfiguration")?;
         if object_type == SBR || object_type == PS {
             // Explicit signalling: what ADTS states is the core, whose rate came first and whose type comes now.
             self::rate_index(&mut bits)?;
@@ -95,10 +102,10 @@ impl Adts {
         let rate_index = rate_index.ok_or(AdtsError::SampleRate)?;
         // GASpecificConfig, §4.4.1. Some encoders cut it off; it says nothing then that ADTS could not state.
         if bits.left() >= 3 {
-            if bits.take(1, "frameLengthFlag")? == 1 {
+            if bits.bit("frameLengthFlag")? {
                 return Err(AdtsError::FrameLength);
             }
-            if bits.take(1, "dependsOnCoreCoder")? == 1 || bits.take(1, "extensionFlag")? == 1 {
+            if bits.bit("dependsOnCoreCoder")? || bits.bit("extensionFlag")? {
                 return Err(AdtsError::Scalable);
             }
         }
@@ -144,18 +151,18 @@ impl Adts {
 }
 
 /// §1.6.2.1, GetAudioObjectType: 31 escapes to six more bits.
-fn object_type(bits: &mut Bits<'_>) -> Result<u32, AdtsError> {
-    match bits.take(5, "audioObjectType")? {
-        31 => Ok(32 + bits.take(6, "audioObjectTypeExt")?),
+fn object_type(bits: &mut BitReader<'_>) -> Result<u32, AdtsError> {
+    match bits.bits(5, "audioObjectType")? {
+        31 => Ok(32 + bits.bits(6, "audioObjectTypeExt")?),
         short => Ok(short),
     }
 }
 
 /// None for a rate that is in no table. A table rate that is spelt out is as good as its index.
-fn rate_index(bits: &mut Bits<'_>) -> Result<Option<u8>, AdtsError> {
-    let index = match bits.take(4, "samplingFrequencyIndex")? {
+fn rate_index(bits: &mut BitReader<'_>) -> Result<Option<u8>, AdtsError> {
+    let index = match bits.bits(4, "samplingFrequencyIndex")? {
         15 => {
-            let rate = bits.take(24, "samplingFrequency")?;
+            let rate = bits.bits(24, "samplingFrequency")?;
             SAMPLE_RATES_HZ.iter().position(|known| *known == rate)
         }
         index => Some(index as usize).filter(|index| *index < SAMPLE_RATES_HZ.len()),
@@ -165,12 +172,12 @@ fn rate_index(bits: &mut Bits<'_>) -> Result<Option<u8>, AdtsError> {
 
 /// Copies a program_config_element (§4.4.1.1) behind the ID_PCE that announces it in a raw data block (§4.4.2.1, table
 /// 4.85). It ends at a byte boundary here as there, but what lies before the alignment is shifted.
-fn program_config(bits: &mut Bits<'_>) -> Result<Vec<u8>, AdtsError> {
+fn program_config(bits: &mut BitReader<'_>) -> Result<Vec<u8>, AdtsError> {
     const ID_PCE: u32 = 5;
     let mut copy = Copy::default();
     copy.put(ID_PCE, 3);
-    let mut field = |bits: &mut Bits<'_>, count, reading| -> Result<u32, AdtsError> {
-        let value = bits.take(count, reading)?;
+    let mut field = |bits: &mut BitReader<'_>, count: u32, reading| -> Result<u32, AdtsError> {
+        let value = bits.bits(count, reading)?;
         copy.put(value, count);
         Ok(value)
     };
@@ -198,51 +205,12 @@ fn program_config(bits: &mut Bits<'_>) -> Result<Vec<u8>, AdtsError> {
     }
     bits.align();
     copy.align();
-    let comment = bits.take(8, "comment_field_bytes")?;
+    let comment = bits.bits(8, "comment_field_bytes")?;
     copy.put(comment, 8);
     for _ in 0..comment {
-        copy.put(bits.take(8, "comment_field_data")?, 8);
+        copy.put(bits.bits(8, "comment_field_data")?, 8);
     }
     Ok(copy.bytes)
-}
-
-/// A cursor over the bits of a config.
-struct Bits<'a> {
-    input: &'a [u8],
-    /// In bits.
-    position: usize,
-}
-
-impl<'a> Bits<'a> {
-    fn new(input: &'a [u8]) -> Self {
-        Self { input, position: 0 }
-    }
-
-    fn left(&self) -> usize {
-        (self.input.len() * 8).saturating_sub(self.position)
-    }
-
-    fn take(&mut self, count: usize, reading: &'static str) -> Result<u32, AdtsError> {
-        let offset = self.position;
-        if self.left() < count {
-            return Err(AdtsError::Truncated { reading, offset });
-        }
-        let mut value = 0;
-        for _ in 0..count {
-            let byte = self
-                .input
-                .get(self.position / 8)
-                .copied()
-                .unwrap_or_default();
-            value = value << 1 | u32::from(byte >> (7 - self.position % 8) & 1);
-            self.position += 1;
-        }
-        Ok(value)
-    }
-
-    fn align(&mut self) {
-        self.position = self.position.next_multiple_of(8);
-    }
 }
 
 /// Bits that become bytes.
@@ -254,7 +222,7 @@ struct Copy {
 }
 
 impl Copy {
-    fn put(&mut self, value: u32, count: usize) {
+    fn put(&mut self, value: u32, count: u32) {
         for bit in (0..count).rev() {
             if self.used == 0 {
                 self.bytes.push(0);

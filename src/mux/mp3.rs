@@ -53,8 +53,7 @@ impl Mp3Mux {
     }
 
     /// Whether this stream can be given as MP3, as far as is known; AAC counts where it can be converted, which is done before this
-    /// muxer. MP3 has no sequence header, so a stream with audio of which
-    /// neither a header nor onMetaData says what it is may be MP3.
+    /// muxer. A stream with audio of which nothing came yet may be MP3.
     ///
     /// # Errors
     /// [`Unsupported`] says why not.

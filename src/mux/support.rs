@@ -4,7 +4,7 @@ use bytes::Bytes;
 use thiserror::Error;
 
 use super::aac::AdtsError;
-use crate::media::{Codec, FrameKind, PacketType, Tracks};
+use crate::media::{Codec, FrameKind, PacketType, Part, Tracks};
 
 /// Why a stream cannot be given in a format. `Display` makes one line for the person who asked for it:
 /// `the stream's audio is Opus, which has no place in ADTS`.
@@ -46,30 +46,23 @@ pub enum Unsupported {
     },
 }
 
-/// What is known of a stream's tracks of one kind: codec and configuration record. Codecs without a sequence header are
-/// known from onMetaData only, and then without a record. Empty when there is no such track, or when nothing says what it is.
+/// What is known of a stream's tracks of one kind: codec and configuration record. Without a record where frames say what the codec is and no
+/// header does. Empty when there is no such track.
 pub(super) fn known(tracks: &Tracks, kind: FrameKind) -> Vec<(Codec, Bytes)> {
-    let known: Vec<_> = tracks
+    let frames: Vec<_> = tracks.unconfigured(kind).collect();
+    let newer = |part: &Part| {
+        let frame = frames.iter().find(|frame| frame.track == part.track);
+        frame.is_some_and(|frame| frame.codec != part.codec)
+    };
+    let mut known: Vec<_> = tracks
         .headers()
         .filter(|header| header.kind == kind)
         .flat_map(|header| header.parts().flatten())
-        .filter(|part| part.packet == PacketType::SequenceStart)
+        .filter(|part| part.packet == PacketType::SequenceStart && !newer(part))
         .map(|part| (part.codec, part.data))
         .collect();
-    let (seen, announced) = match kind {
-        FrameKind::Video => (
-            tracks.has_video(),
-            tracks.properties().and_then(|read| read.video_codec()),
-        ),
-        _ => (
-            tracks.has_audio(),
-            tracks.properties().and_then(|read| read.audio_codec()),
-        ),
-    };
-    match announced {
-        Some(codec) if known.is_empty() && seen => vec![(codec, Bytes::new())],
-        _ => known,
-    }
+    known.extend(frames.iter().map(|frame| (frame.codec, Bytes::new())));
+    known
 }
 
 /// Whether the stream has no audio, as far as can be known: none was seen, and what was announced is something else.

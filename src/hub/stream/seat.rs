@@ -120,7 +120,8 @@ impl Stream {
         } else if ingest.gop.is_empty() {
             (ingest.tracks.clone(), Vec::new())
         } else {
-            let (tracks, frames) = ingest.gop.replay();
+            let (mut tracks, frames) = ingest.gop.replay();
+            tracks.expect(&ingest.tracks);
             (tracks, frames.cloned().collect())
         };
         let log = Arc::new(Log::new(next_log_id(), key, window));

@@ -73,6 +73,99 @@ fn seen_by_coded_frames_alone() {
     assert!(!tracks.has_audio() && !tracks.has_video());
 }
 
+/// What frames showed and no header says: track, codec, how the newest frame begins.
+fn unconfigured(tracks: &Tracks, kind: FrameKind) -> Vec<(u8, Codec, Vec<u8>)> {
+    let all = tracks.unconfigured(kind);
+    all.map(|seen| (seen.track, seen.codec, seen.head.to_vec()))
+        .collect()
+}
+
+#[test]
+fn codecs_without_a_header_are_known_by_their_frames() {
+    let mut tracks = Tracks::new();
+    tracks.update(&audio("2f fffb9064 000102030405"));
+    tracks.update(&video("91 76703038 aabb"));
+    let head = hex("fffb9064000102").to_vec();
+    assert_eq!(
+        unconfigured(&tracks, FrameKind::Audio),
+        [(0, Codec::Mp3, head)]
+    );
+    let head = hex("aabb").to_vec();
+    assert_eq!(
+        unconfigured(&tracks, FrameKind::Video),
+        [(0, Codec::Vp8, head)]
+    );
+    // The newest frame counts.
+    tracks.update(&audio("2f fff3"));
+    let head = hex("fff3").to_vec();
+    assert_eq!(
+        unconfigured(&tracks, FrameKind::Audio),
+        [(0, Codec::Mp3, head)]
+    );
+    tracks.clear();
+    assert!(unconfigured(&tracks, FrameKind::Audio).is_empty());
+}
+
+#[test]
+fn what_came_last_counts() {
+    let aac = || audio("af01 210011");
+    let mut tracks = Tracks::new();
+    tracks.update(&audio(AAC_HEADER));
+    tracks.update(&aac());
+    assert!(unconfigured(&tracks, FrameKind::Audio).is_empty());
+    // MP3 follows AAC, and AAC follows MP3.
+    tracks.update(&audio(MP3_FRAME));
+    assert_eq!(unconfigured(&tracks, FrameKind::Audio)[0].1, Codec::Mp3);
+    tracks.update(&audio(AAC_HEADER));
+    assert!(unconfigured(&tracks, FrameKind::Audio).is_empty());
+    tracks.update(&audio(MP3_FRAME));
+    tracks.update(&aac());
+    assert!(unconfigured(&tracks, FrameKind::Audio).is_empty());
+    // An empty header says no more than the frames.
+    let mut tracks = Tracks::new();
+    tracks.update(&audio("90 61632d33"));
+    tracks.update(&audio("91 61632d33 0b77aa"));
+    assert_eq!(unconfigured(&tracks, FrameKind::Audio)[0].1, Codec::Ac3);
+    tracks.update(&audio("90 61632d33"));
+    assert_eq!(unconfigured(&tracks, FrameKind::Audio)[0].1, Codec::Ac3);
+}
+
+#[test]
+fn each_track_of_a_packet_is_noted() {
+    let mut tracks = Tracks::new();
+    tracks.update(&audio(AAC_HEADER));
+    tracks.update(&audio("af01 210011"));
+    // Many tracks of many codecs: AAC on 0, which has a header, and MP3 on 1.
+    tracks.update(&audio(
+        "95 21 6d703461 00 000001 21 2e6d7033 01 000002 fffb",
+    ));
+    assert_eq!(
+        unconfigured(&tracks, FrameKind::Audio),
+        [(1, Codec::Mp3, hex("fffb").to_vec())]
+    );
+    // However many tracks there are.
+    let mut tracks = Tracks::new();
+    for track in 0..=255 {
+        tracks.update(&audio(&format!("95 01 2e6d7033 {track:02x} fffb")));
+    }
+    assert_eq!(unconfigured(&tracks, FrameKind::Audio).len(), MAX_HEADERS);
+}
+
+#[test]
+fn what_is_expected_is_what_came_later() {
+    let mut early = Tracks::new();
+    early.update(&video(H264_HEADER));
+    // An empty record says nothing.
+    early.update(&audio("90 61632d33"));
+    let mut later = early.clone();
+    later.update(&audio("91 61632d33 0b77"));
+    later.update(&video("91 76703038 aabb"));
+    early.expect(&later);
+    assert_eq!(unconfigured(&early, FrameKind::Audio)[0].1, Codec::Ac3);
+    // What is known of a track already stands.
+    assert!(unconfigured(&early, FrameKind::Video).is_empty());
+}
+
 #[test]
 fn end_of_sequence_clears_nothing() {
     let mut tracks = Tracks::new();

@@ -101,7 +101,8 @@ fn pid(video: bool, id: u8) -> u16 {
 }
 
 impl TsMux {
-    /// With the tracks that are known already: frames come without their headers when a log begins in mid-stream.
+    /// With the tracks that are known already, by their headers or by frames: frames come without their headers when a log begins in
+    /// mid-stream.
     pub fn new(tracks: &Tracks) -> Self {
         Self::with(tracks, None)
     }
@@ -122,6 +123,16 @@ impl TsMux {
         };
         for header in tracks.headers() {
             mux.write(header, &mut BytesMut::new());
+        }
+        for (kind, video) in [(FrameKind::Video, true), (FrameKind::Audio, false)] {
+            if only.is_some_and(|only| only != kind) {
+                continue;
+            }
+            for seen in tracks.unconfigured(kind) {
+                if let Some(format) = Format::from_frame(seen.codec, seen.head) {
+                    mux.set_track(video, seen.track, format);
+                }
+            }
         }
         mux
     }

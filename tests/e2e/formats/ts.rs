@@ -4,10 +4,11 @@ use super::{all_fixtures, check_content, check_pieces};
 use crate::SHORT;
 use crate::support::elementary::nals;
 use crate::support::feed::{Feed, Plan};
+use crate::support::flv::{AUDIO, VIDEO};
 use crate::support::raw::Raw;
 use crate::support::server::Server;
 use crate::support::ts::{self, Pes, STEP, lasts};
-use crate::support::{PATIENCE, fixtures};
+use crate::support::{PATIENCE, fixtures, wait_for};
 
 #[test]
 fn ts_carries_what_was_published() {
@@ -94,6 +95,30 @@ fn a_keyframe_has_all_that_a_decoder_needs() {
                 expected,
                 "{name}: NAL types {kinds:?}"
             );
+        }
+    }
+}
+
+/// Sound whose codec has no header is in the map from its first packet on, for who joins in the first group of pictures too.
+#[test]
+fn the_first_map_is_the_last() {
+    let server = Server::start(SHORT);
+    for (name, file, sound) in [
+        ("a", fixtures::h264_mp3(), ts::MPEG1_AUDIO),
+        ("b", fixtures::h264_ac3(), ts::AC3),
+    ] {
+        let feed = Feed::start(&server, "live", name, Plan::of(&file).without_metadata());
+        wait_for("pictures and sound", PATIENCE, || {
+            let sent = feed.sent();
+            let has = |kind| sent.iter().any(|tag| tag.kind == kind && tag.is_coded());
+            (has(VIDEO) && has(AUDIO)).then_some(())
+        });
+        for _ in 0..3 {
+            let player = Raw::open(&server, &format!("/live/{name}.ts"));
+            let bytes = player.wait("a second", PATIENCE, |bytes| lasts(bytes, 1.0));
+            let ts = ts::check(&bytes, STEP);
+            assert_eq!(ts.maps.len(), 1, "{name}: {:?}", ts.maps);
+            check_content(name, &ts, &feed.sent(), (Some(ts::H264), Some(sound)));
         }
     }
 }

@@ -264,6 +264,31 @@ fn tables_at_each_keyframe() {
     }
 }
 
+/// A muxer that is made in mid-stream tells of sound without a header before its first frame comes.
+#[test]
+fn the_first_map_has_codecs_without_a_header() {
+    for (frame, stream_type) in [
+        (MP3_FRAME, 0x03),
+        ("91 61632d33 0b770000 1e40eb", 0x81),
+        ("91 65632d33 0b77", 0x87),
+        ("91 4f707573 5c", 0x06),
+    ] {
+        let mut mux = mux(&[video(0, H264_HEADER), audio(0, frame)]);
+        let reader = read(&mut mux, &[idr(40), audio(50, frame)]);
+        let types: Vec<u8> = reader.map.unwrap().streams.iter().map(|s| s.0).collect();
+        assert_eq!(types, [0x1b, stream_type]);
+        assert_eq!((reader.tables.len(), reader.pes.len()), (1, 2), "{frame}");
+    }
+    // MP3 in the place of AAC, whose header is out of date.
+    let known = [
+        video(0, H264_HEADER),
+        audio(0, AAC_HEADER),
+        audio(9, MP3_FRAME),
+    ];
+    let reader = read(&mut mux(&known), &[idr(40)]);
+    assert_eq!(reader.map.unwrap().streams[1].0, 0x03);
+}
+
 #[test]
 fn what_is_supported() {
     let said = |headers: &[Frame]| match TsMux::supports(&tracks(headers)) {
@@ -273,8 +298,16 @@ fn what_is_supported() {
     assert_eq!(said(&[]), "");
     assert_eq!(said(&[video(0, H264_HEADER), audio(0, AAC_HEADER)]), "");
     assert_eq!(said(&[video(0, AV1_HEADER), audio(0, OPUS_HEADER)]), "");
-    // MP3 has no header, and nothing says what it is.
     assert_eq!(said(&[audio(0, MP3_FRAME)]), "");
+    // Frames say what they are: VP8 without a header, Speex behind AAC.
+    assert_eq!(
+        said(&[video(0, "91 76703038 aabb")]),
+        "the stream's video is VP8, which has no place in MPEG-TS"
+    );
+    assert_eq!(
+        said(&[audio(0, AAC_HEADER), audio(0, "b6 aabb")]),
+        "the stream's audio is Speex, which has no place in MPEG-TS"
+    );
     assert_eq!(
         said(&[video(0, VP9_HEADER), audio(0, AAC_HEADER)]),
         "the stream's video is VP9, which has no place in MPEG-TS"
