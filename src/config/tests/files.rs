@@ -28,6 +28,33 @@ fn http_flv_live() {
     assert_eq!(default_vhost(&config).play.on_missing, OnMissing::Wait);
 }
 
+/// Files that are written to be used together on one machine listen on different ports, the API's included.
+#[test]
+fn files_for_one_machine() {
+    for group in [
+        [
+            "origin.cluster.serverA",
+            "origin.cluster.serverB",
+            "origin.cluster.serverC",
+        ],
+        [
+            "http.flv.live.edge1",
+            "http.flv.live.edge2",
+            "forward.master",
+        ],
+    ] {
+        let mut ports: Vec<u16> = Vec::new();
+        for name in group {
+            let live = load_file(&format!("config/{name}.yaml")).live;
+            for listen in [&live.rtmp.listen, &live.http.listen, &live.api.listen] {
+                let port = listen[0].port();
+                assert!(!ports.contains(&port), "{name}: {port}");
+                ports.push(port);
+            }
+        }
+    }
+}
+
 #[test]
 fn https_flv_live() {
     let path = "config/https.flv.live.yaml";
