@@ -1,5 +1,5 @@
-//! TLS: certificates, chosen by the name a client asks for and read again without a restart; and handshakes within a time of our own
-//! ([`TlsConnections`]).
+//! TLS: certificates, chosen by the name a client asks for and read again without a restart; handshakes within a time of our own
+//! ([`TlsConnections`]); and certificates that other servers' are checked against.
 
 mod accept;
 mod http10;
@@ -10,6 +10,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use parking_lot::RwLock;
+use pingora::protocols::tls::CaType;
+use pingora::utils::tls::{WrappedX509, parse_x509};
+use rustls::RootCertStore;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{ClientHello, ResolvesServerCert};
@@ -205,4 +208,26 @@ fn read_file(path: &Path) -> Result<Vec<u8>, CertError> {
         path: path.to_owned(),
         source,
     })
+}
+
+/// Certificates in PEM against which those of other servers are checked, for pingora's connectors.
+///
+/// # Errors
+/// What is wrong with the file, as a part of a sentence.
+pub(crate) fn read_authorities(path: &Path) -> Result<Arc<CaType>, String> {
+    let pem = fs::read(path).map_err(|error| error.to_string())?;
+    let mut store = RootCertStore::empty();
+    let mut certificates = Vec::new();
+    for certificate in CertificateDer::pem_slice_iter(&pem) {
+        let certificate = certificate.map_err(|error| error.to_string())?;
+        // pingora takes for granted that it can be parsed.
+        store
+            .add(certificate.clone())
+            .map_err(|error| error.to_string())?;
+        certificates.push(WrappedX509::new(certificate.to_vec(), parse_x509));
+    }
+    if certificates.is_empty() {
+        return Err("there is none".to_owned());
+    }
+    Ok(certificates.into())
 }

@@ -50,6 +50,8 @@ const LONGEST_BEAT: Duration = Duration::from_secs(2);
 const RETRY: Duration = Duration::from_millis(500);
 /// How often the log says that the registry is still away.
 const REMIND: Duration = Duration::from_secs(30);
+/// And how often at most when there is another reason.
+const REASON: Duration = Duration::from_secs(3);
 /// Streams that are looked at again at once after word of a change. What is beyond waits for the next beat.
 const MAX_DOUBTS: usize = 1_000;
 
@@ -59,7 +61,8 @@ struct Identity {
     instance: String,
     keys: NodeKeys,
     addresses: Mutex<Addresses>,
-    fetches: Vec<String>,
+    /// Held for a copy or a swap.
+    fetches: Mutex<Vec<String>>,
 }
 
 /// How a node stands among the others.
@@ -121,6 +124,7 @@ struct Health {
 struct Away {
     since: Instant,
     told: Instant,
+    why: RegistryError,
 }
 
 impl Cluster {
@@ -142,7 +146,7 @@ impl Cluster {
                 instance: node::token(),
                 addresses: Mutex::new(Addresses::new(&keys, &[])),
                 keys,
-                fetches: fetches(config),
+                fetches: Mutex::new(fetches(config)),
             },
             leases: Leases::default(),
             lookups: Lookups::default(),
@@ -175,6 +179,11 @@ impl Cluster {
     pub(crate) fn listening(&self, listening: &[(UrlScheme, u16)]) {
         let identity = &self.inner.identity;
         *identity.addresses.lock() = Addresses::new(&identity.keys, listening);
+    }
+
+    /// Another configuration: the other nodes are told with the next beat.
+    pub(crate) fn reconfigure(&self, config: &config::Live) {
+        *self.inner.identity.fetches.lock() = fetches(config);
     }
 
     /// How the node stands among the others.
@@ -321,7 +330,7 @@ impl Inner {
             instance: self.identity.instance.clone(),
             addresses: self.identity.addresses.lock().clone(),
             load: self.load.get().map(|load| load()).unwrap_or_default(),
-            fetches: self.identity.fetches.clone(),
+            fetches: self.identity.fetches.lock().clone(),
         }
     }
 
@@ -441,11 +450,16 @@ impl Inner {
                 *told = Some(Away {
                     since: now,
                     told: now,
+                    why: error.clone(),
                 });
                 warn!("{error}; streams of this node go on, those of other nodes are not found");
             }
-            Some(away) if now.duration_since(away.told) >= REMIND => {
+            Some(away)
+                if now.duration_since(away.told)
+                    >= if away.why == *error { REMIND } else { REASON } =>
+            {
                 away.told = now;
+                away.why = error.clone();
                 let away_s = now.duration_since(away.since).as_secs();
                 warn!(away_s, "{error}; it is still away");
             }

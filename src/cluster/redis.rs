@@ -12,6 +12,7 @@
 //! There is one connection, made by [`Registry::announce`] and by nothing else: while Redis is away, look-ups fail at once instead of
 //! waiting for it, each for itself.
 
+use std::path::PathBuf;
 use std::sync::{Arc, LazyLock, Weak};
 use std::time::Duration;
 
@@ -19,8 +20,9 @@ use async_trait::async_trait;
 use parking_lot::Mutex;
 use redis::aio::MultiplexedConnection;
 use redis::{
-    AsyncConnectionConfig, Client, ConnectionInfo, FromRedisValue, IntoConnectionInfo,
-    ProtocolVersion, PushInfo, PushKind, RedisError, Script, ScriptInvocation, Value,
+    AsyncConnectionConfig, Client, ConnectionInfo, ErrorKind, FromRedisValue, IntoConnectionInfo,
+    ProtocolVersion, PushInfo, PushKind, RedisError, Script, ScriptInvocation, TlsCertificates,
+    Value,
 };
 use tokio::time::timeout;
 
@@ -111,6 +113,8 @@ struct Scripts {
 pub struct Redis {
     /// `None` for an address that is none, which the configuration does not let through.
     target: Option<ConnectionInfo>,
+    /// The file with those who may sign its certificate.
+    tls_ca: Option<PathBuf>,
     prefix: String,
     patience: Duration,
     line: Arc<Line>,
@@ -172,6 +176,7 @@ impl Redis {
             });
         Self {
             target,
+            tls_ca: config.tls_ca.clone(),
             prefix: config.prefix.clone(),
             patience: config.timeout,
             line: Arc::default(),
@@ -199,17 +204,35 @@ impl Redis {
         }
     }
 
+    /// Its certificates are read for each connection: they may have been changed since the last one.
+    fn client(&self, target: ConnectionInfo) -> Result<Client, RegistryError> {
+        let made = match &self.tls_ca {
+            None => Client::open(target),
+            Some(file) => {
+                let authorities = std::fs::read(file).map_err(|error| {
+                    let file = file.display();
+                    RegistryError::Unreachable(format!("{file} cannot be read: {error}"))
+                })?;
+                let certificates = TlsCertificates {
+                    client_tls: None,
+                    root_cert: Some(authorities),
+                };
+                Client::build_with_tls(target, certificates)
+            }
+        };
+        made.map_err(|error| not_connected(&error))
+    }
+
     /// Makes a connection, if there is none.
     async fn connect(&self) -> Result<(), RegistryError> {
         if self.connected().is_ok() {
             return Ok(());
         }
-        let unreachable = |error: RedisError| RegistryError::Unreachable(error.to_string());
         let target = self
             .target
             .clone()
             .ok_or_else(|| RegistryError::Unreachable("its address is none".to_owned()))?;
-        let client = Client::open(target).map_err(unreachable)?;
+        let client = self.client(target)?;
         let number = {
             let mut now = self.line.now.lock();
             now.number += 1;
@@ -230,11 +253,11 @@ impl Redis {
         let mut connection = client
             .get_multiplexed_async_connection_with_config(&config)
             .await
-            .map_err(unreachable)?;
+            .map_err(|error| not_connected(&error))?;
         connection
             .subscribe(self.changes())
             .await
-            .map_err(unreachable)?;
+            .map_err(|error| not_connected(&error))?;
         let mut now = self.line.now.lock();
         if now.number == number {
             now.connection = Some(connection);
@@ -276,6 +299,16 @@ impl Redis {
         };
         self.line.lost(number);
         Err(error)
+    }
+}
+
+/// What it says itself (a wrong password, no such database) is told from a Redis that is not reached.
+fn not_connected(error: &RedisError) -> RegistryError {
+    let refused = error.code().is_some() || error.kind() == ErrorKind::AuthenticationFailed;
+    if refused && !error.is_io_error() {
+        RegistryError::Refused(error.to_string())
+    } else {
+        RegistryError::Unreachable(error.to_string())
     }
 }
 

@@ -2,9 +2,10 @@
 
 use std::fmt;
 use std::net::Ipv6Addr;
+use std::path::PathBuf;
 use std::time::Duration;
 
-use super::kinds::{Time, parse_list, parse_scalar, quoted, split_list, words};
+use super::kinds::{OptionalFile, Time, parse_list, parse_scalar, quoted, split_list, words};
 use super::node::{Data, Node};
 use super::schema::{Context, Leaf, section};
 use super::secret::Secret;
@@ -25,6 +26,9 @@ section! {
         /// `redis://[user][:password@]host[:port][/database]`, or `rediss://…` for TLS. Required. When it is away, what plays goes on,
         /// streams of other nodes are not found, and all is announced again when it is back.
         redis: RedisUrl = RedisUrl::default() => Redis,
+        /// File with the certificates, in PEM, of those who may sign the certificate of a Redis at `rediss://`, for one of your own making;
+        /// null trusts the system's, which `SSL_CERT_FILE` can name.
+        tls_ca: Option<PathBuf> = None => OptionalFile,
         /// What the names of all keys in Redis begin with. Nodes of one cluster have the same; two clusters on one Redis need
         /// different ones.
         prefix: String = "pingora-live:".to_owned() => Prefix,
@@ -259,6 +263,11 @@ impl RedisUrl {
     /// Whether there is one.
     pub fn is_empty(&self) -> bool {
         self.0.expose().is_empty()
+    }
+
+    /// Whether it is spoken to over TLS.
+    pub fn is_tls(&self) -> bool {
+        self.0.expose().starts_with("rediss://")
     }
 
     /// The text, password included.

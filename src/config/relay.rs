@@ -1,12 +1,14 @@
 //! The keys of relaying between servers: `cluster` (an edge and its origins) and `forward`.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::cluster::OnElsewhere;
 use super::error::Origin as ErrorOrigin;
 use super::kinds::{
-    Switch, Time, flow_list, one_of, parse_list, parse_scalar, quoted, split_list, words,
+    OptionalFile, Switch, Time, flow_list, one_of, parse_list, parse_scalar, quoted, split_list,
+    words,
 };
 use super::node::{Data, Node};
 use super::schema::{Context, Leaf, section};
@@ -52,8 +54,15 @@ section! {
         retry: Duration = secs(3) => Time { range: ms(100)..=secs(60), zero: "" },
         /// How often each origin is asked whether it is well, when there are several; 0 only notices what fails.
         health_check: Duration = secs(2) => Time { range: Duration::ZERO..=secs(600), zero: "off" },
-        /// Check the certificates of origins (`rtmps`, `flvs`) against those that the system trusts, which `SSL_CERT_FILE` can name.
+        /// Check the certificates of origins (`rtmps`, `flvs`): who signed them, and that they are for the name in `origin`. Without it,
+        /// whoever stands between can read and change everything.
         tls_verify: bool = true => Switch,
+        /// File with the certificates, in PEM, of those who may sign the certificates of origins, for origins with a certificate of
+        /// your own making (which may be the file itself); null trusts the system's, which `SSL_CERT_FILE` can name.
+        tls_ca: Option<PathBuf> = None => OptionalFile,
+        /// Speak HTTP/2 to origins of `flv` too, without TLS and without asking (h2c by prior knowledge): for origins that speak nothing
+        /// else, such as some meshes of services. `flvs` has HTTP/2 where the origin offers it, whatever stands here.
+        h2c: bool = false => Switch,
         /// What a player gets that asks for a stream which another node of the registry has. Without a registry, it has no effect.
         on_elsewhere: OnElsewhere = OnElsewhere::Redirect => one_of(),
     }
@@ -108,6 +117,8 @@ section! {
         backend: Option<HttpUrl> = None => Url,
         /// Check the certificates of `rtmps` destinations, as `cluster.tls_verify` does.
         tls_verify: bool = true => Switch,
+        /// File with the certificates of those who may sign theirs, as `cluster.tls_ca`; null trusts the system's.
+        tls_ca: Option<PathBuf> = None => OptionalFile,
     }
 }
 

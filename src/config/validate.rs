@@ -69,6 +69,17 @@ pub(super) fn check(live: &Live, origins: &Origins) -> Vec<ConfigError> {
             let path = format!("live.vhosts.{name}.tokens.{action}");
             self::token(&path, token, &mut report);
         }
+        for (section, verify, ca) in [
+            ("cluster", vhost.cluster.tls_verify, &vhost.cluster.tls_ca),
+            ("forward", vhost.forward.tls_verify, &vhost.forward.tls_ca),
+        ] {
+            if ca.is_some() && !verify {
+                report.conflict(
+                    &format!("live.vhosts.{name}.{section}.tls_ca"),
+                    "is of no use with tls_verify: off".to_owned(),
+                );
+            }
+        }
         let dvr = &vhost.dvr;
         if dvr.enabled && dvr.plan == DvrPlan::Segment && !dvr.path.tells_seconds_apart() {
             report.conflict(
@@ -207,6 +218,12 @@ fn registry(live: &Live, report: &mut Report<'_>) {
         report.missing(
             "live.registry.redis",
             "it takes the address of the Redis that the nodes share; for a node alone, write `registry: memory`",
+        );
+    }
+    if registry.tls_ca.is_some() && !registry.redis.is_tls() {
+        report.conflict(
+            "live.registry.tls_ca",
+            "is of use with rediss:// alone".to_owned(),
         );
     }
     let node = &live.node;
@@ -399,24 +416,44 @@ pub(super) fn check_files(live: &Live, origins: &Origins) -> Vec<ConfigError> {
             );
         }
     }
-    for (name, upstream) in &live.upstreams {
-        let Some(ca) = &upstream.ca else { continue };
+    for (key, ca) in authorities(live) {
         let message = match read_pem(ca) {
             Ok(text) => judge_cert(&text).map(str::to_owned),
             Err(message) => Some(message),
         };
         if let Some(message) = message {
             let path = ca.display().to_string();
-            report.add(
-                &format!("live.upstreams.{name}.ca"),
-                Problem::File { path, message },
-            );
+            report.add(&key, Problem::File { path, message });
         }
     }
     if let Some(root) = &live.http.root {
         folder("live.http.root", root, &mut report);
     }
     report.errors
+}
+
+/// The files of authorities, and the keys that name them.
+fn authorities(live: &Live) -> Vec<(String, &Path)> {
+    let upstreams = live
+        .upstreams
+        .iter()
+        .map(|(name, upstream)| (format!("live.upstreams.{name}.ca"), &upstream.ca));
+    let vhosts = live.vhosts.iter().flat_map(|(name, vhost)| {
+        [
+            ("cluster", &vhost.cluster.tls_ca),
+            ("forward", &vhost.forward.tls_ca),
+        ]
+        .map(|(section, ca)| (format!("live.vhosts.{name}.{section}.tls_ca"), ca))
+    });
+    let registry = live
+        .registry
+        .iter()
+        .map(|registry| ("live.registry.tls_ca".to_owned(), &registry.tls_ca));
+    upstreams
+        .chain(vhosts)
+        .chain(registry)
+        .filter_map(|(key, ca)| Some((key, ca.as_deref()?)))
+        .collect()
 }
 
 fn folder(key: &str, path: &Path, report: &mut Report<'_>) {

@@ -106,6 +106,9 @@ impl Live {
         }
         self.inner.recorder.reconfigure(&config);
         self.inner.relay.reconfigure(&config);
+        if let Some(cluster) = self.cluster() {
+            cluster.reconfigure(&config);
+        }
         let settings = Settings::new(config);
         let config = Arc::clone(&settings.config);
         *self.inner.settings.now.write() = settings;

@@ -23,15 +23,12 @@ use pingora::protocols::tls::CaType;
 use pingora::server::ShutdownWatch;
 use pingora::services::background::BackgroundService;
 use pingora::upstreams::peer::{H1UpgradePolicy, HttpPeer};
-use pingora::utils::tls::{WrappedX509, parse_x509};
 use pingora::{Error, ErrorType, Result};
-use rustls::RootCertStore;
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
 use thiserror::Error as ThisError;
 use tracing::{info, warn};
 
 use crate::config::{self, Balance, HealthCheckKind};
+use crate::tls;
 
 /// How often names are looked up again.
 const LOOKUP: Duration = Duration::from_secs(30);
@@ -147,11 +144,15 @@ impl Upstream {
         group: u64,
     ) -> std::result::Result<Self, UpstreamError> {
         let ca = match &options.ca {
-            Some(path) => Some(read_ca(path).map_err(|reason| UpstreamError::Ca {
-                upstream: name.to_owned(),
-                path: path.clone(),
-                reason,
-            })?),
+            Some(path) => {
+                Some(
+                    tls::read_authorities(path).map_err(|reason| UpstreamError::Ca {
+                        upstream: name.to_owned(),
+                        path: path.clone(),
+                        reason,
+                    })?,
+                )
+            }
             None => None,
         };
         let shared = Arc::new(Shared {
@@ -468,22 +469,4 @@ impl HealthCheck for Check {
         let times = if success { check.rise } else { check.fall };
         usize::try_from(times).unwrap_or(usize::MAX)
     }
-}
-
-fn read_ca(path: &std::path::Path) -> std::result::Result<Arc<CaType>, String> {
-    let pem = std::fs::read(path).map_err(|error| error.to_string())?;
-    let mut store = RootCertStore::empty();
-    let mut certificates = Vec::new();
-    for certificate in CertificateDer::pem_slice_iter(&pem) {
-        let certificate = certificate.map_err(|error| error.to_string())?;
-        // pingora takes for granted that it can be parsed.
-        store
-            .add(certificate.clone())
-            .map_err(|error| error.to_string())?;
-        certificates.push(WrappedX509::new(certificate.to_vec(), parse_x509));
-    }
-    if certificates.is_empty() {
-        return Err("there is none".to_owned());
-    }
-    Ok(certificates.into())
 }

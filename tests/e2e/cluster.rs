@@ -8,6 +8,7 @@ mod overflow;
 mod proxy;
 mod pull;
 mod redirect;
+mod secure;
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};

@@ -1,4 +1,4 @@
-//! Certificates, made by openssl when a test asks for them.
+//! Certificates, made by openssl when a test asks for them: self-signed ones, and those of an authority of the test's own.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -53,4 +53,54 @@ fn make_with(folder: &Path, name: &str, more: &[&str]) -> Certificate {
         .arg(&cert);
     programs::run(&mut command, Duration::from_secs(20)).success();
     Certificate { cert, key }
+}
+
+/// One who signs certificates.
+pub struct Authority(Certificate);
+
+impl Authority {
+    /// Makes one into a folder.
+    pub fn make(folder: &Path) -> Authority {
+        Authority(make(folder, "authority"))
+    }
+
+    /// The file to be trusted.
+    pub fn cert(&self) -> &Path {
+        &self.0.cert
+    }
+
+    /// A certificate for a name, as DNS or IP address, into a folder.
+    pub fn sign(&self, folder: &Path, name: &str) -> Certificate {
+        let file = |end: &str| folder.join(format!("{name}-signed.{end}"));
+        let (cert, key, request) = (file("crt"), file("key"), file("csr"));
+        let kind = match name.parse::<std::net::IpAddr>() {
+            Ok(_) => "IP",
+            Err(_) => "DNS",
+        };
+        let mut command = Command::new("openssl");
+        command
+            .args(["req", "-newkey", "ec", "-nodes"])
+            .args(["-pkeyopt", "ec_paramgen_curve:prime256v1"])
+            .args(["-subj", &format!("/CN={name}")])
+            .args(["-addext", &format!("subjectAltName={kind}:{name}")])
+            .args(["-addext", "basicConstraints=critical,CA:FALSE"])
+            .arg("-keyout")
+            .arg(&key)
+            .arg("-out")
+            .arg(&request);
+        programs::run(&mut command, Duration::from_secs(20)).success();
+        let mut command = Command::new("openssl");
+        command
+            .args(["x509", "-req", "-days", "2", "-copy_extensions", "copyall"])
+            .arg("-in")
+            .arg(&request)
+            .arg("-CA")
+            .arg(&self.0.cert)
+            .arg("-CAkey")
+            .arg(&self.0.key)
+            .arg("-out")
+            .arg(&cert);
+        programs::run(&mut command, Duration::from_secs(20)).success();
+        Certificate { cert, key }
+    }
 }

@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
+use super::certs::Certificate;
+use super::proxies::free_port;
 use super::{PATIENCE, wait_for};
 
 /// A Redis. Killed when dropped.
@@ -14,6 +16,64 @@ pub struct Redis {
     folder: TempDir,
     address: SocketAddr,
     child: Option<Child>,
+}
+
+/// A Redis that speaks TLS alone, and knows one user. Killed when dropped.
+pub struct SecureRedis {
+    child: Child,
+    _folder: TempDir,
+    pub port: u16,
+}
+
+impl SecureRedis {
+    pub const USER: &str = "live";
+    pub const PASSWORD: &str = "open-sesame";
+
+    /// Starts one on a free port.
+    pub fn start(certificate: &Certificate) -> SecureRedis {
+        SecureRedis::start_on(certificate, free_port())
+    }
+
+    /// Starts one on a port.
+    pub fn start_on(certificate: &Certificate, port: u16) -> SecureRedis {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let config = format!(
+            "port 0\ntls-port {port}\nbind 127.0.0.1\nsave \"\"\nappendonly no\ndir {}\n\
+             tls-cert-file {}\ntls-key-file {}\ntls-ca-cert-file {}\ntls-auth-clients no\n\
+             user {} on >{} ~* &* +@all\nuser default off\n",
+            folder.path().display(),
+            certificate.cert.display(),
+            certificate.key.display(),
+            certificate.cert.display(),
+            Self::USER,
+            Self::PASSWORD,
+        );
+        let file = folder.path().join("redis.conf");
+        std::fs::write(&file, config).expect("a configuration");
+        let child = Command::new("redis-server")
+            .arg(&file)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("redis-server runs");
+        let redis = SecureRedis {
+            child,
+            _folder: folder,
+            port,
+        };
+        wait_for("Redis listens", PATIENCE, || {
+            TcpStream::connect(("127.0.0.1", port)).ok()
+        });
+        redis
+    }
+}
+
+impl Drop for SecureRedis {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
 }
 
 impl Redis {

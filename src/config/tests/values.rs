@@ -1,6 +1,6 @@
 //! What is accepted, and what it means.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::good;
@@ -76,7 +76,7 @@ live:
     send_buffer: 100KB
     player_stall: 30s
     overflow: ['https://cdn.example/live/', 'rtmp://[::1]']
-  registry: { redis: 'redis://r.example/1', prefix: 'a:', ttl: 30s, timeout: 300ms }
+  registry: { redis: 'rediss://r.example/1', tls_ca: /tls/redis.crt, prefix: 'a:', ttl: 30s, timeout: 300ms }
   node:
     name: a-1
     host: A.example
@@ -162,7 +162,9 @@ live:
         balance: hash
         retry: 1s
         health_check: 0s
-        tls_verify: off
+        tls_verify: on
+        tls_ca: /tls/origins.crt
+        h2c: on
         on_elsewhere: proxy
       forward:
         enabled: on
@@ -272,8 +274,10 @@ fn every_key_is_read() {
     let registry = live.registry.as_ref().unwrap();
     assert_eq!(
         (registry.redis.expose(), registry.prefix.as_str()),
-        ("redis://r.example/1", "a:")
+        ("rediss://r.example/1", "a:")
     );
+    let tls_ca = registry.tls_ca.as_deref();
+    assert_eq!(tls_ca, Some(Path::new("/tls/redis.crt")));
     assert_eq!(
         (registry.ttl, registry.timeout),
         (Duration::from_secs(30), Duration::from_millis(300))
@@ -442,7 +446,9 @@ fn every_key_is_read() {
         (cluster.origin.len(), cluster.origin[1].scheme),
         (2, Some(Scheme::Http))
     );
-    assert!(cluster.token_traverse && cluster.standby && !cluster.tls_verify);
+    assert!(cluster.token_traverse && cluster.standby && cluster.h2c);
+    let tls_ca = cluster.tls_ca.as_deref();
+    assert_eq!(tls_ca, Some(Path::new("/tls/origins.crt")));
     assert_eq!(
         (cluster.idle, cluster.stall, cluster.retry),
         (
