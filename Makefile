@@ -21,7 +21,7 @@ BUILD_PACKAGES := build-essential cmake
 # The programs that the end to end tests publish, play and look with.
 TEST_PACKAGES := $(BUILD_PACKAGES) chromium curl ffmpeg fonts-dejavu-core openssl procps prometheus python3-venv redis-server rtmpdump \
   gstreamer1.0-tools gstreamer1.0-libav gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad \
-  gstreamer1.0-plugins-ugly haproxy nginx-light libnginx-mod-rtmp libnginx-mod-stream
+  gstreamer1.0-plugins-ugly haproxy libnss-wrapper nginx-light libnginx-mod-rtmp libnginx-mod-stream
 NEXTEST_VERSION := 0.9.143
 CARGO_FUZZ_VERSION := 0.13.2
 CARGO_DENY_VERSION := 0.20.2

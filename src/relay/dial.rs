@@ -1,32 +1,88 @@
 //! Connections to other servers, by pingora's connectors.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::RwLock;
+use pingora::ErrorType;
 use pingora::connectors::TransportConnector;
 use pingora::connectors::http::Connector as HttpConnector;
 use pingora::protocols::Stream;
 use pingora::protocols::http::client::HttpSession;
+use pingora::protocols::tls::CaType;
 use pingora::upstreams::peer::{ALPN, HttpPeer};
+use tokio::time::timeout;
+
+use crate::config::{self, Cluster, Forward};
+use crate::tls;
 
 use super::failure::Failure;
 use super::target::Target;
 
 /// TCP and TLS together: a server further away than this is no origin.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+/// A resolver that is away answers nothing; what is known is then better than to wait.
+const RESOLVE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Addresses of one name that are used: a name of a round robin has a handful, and each costs time before the last is tried.
+pub(super) const MAX_ADDRESSES: usize = 8;
+
+/// How servers are connected to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Terms {
+    /// Whether certificates are checked.
+    pub(crate) verify: bool,
+    /// The file of those who may sign them; the system's otherwise.
+    pub(crate) ca: Option<PathBuf>,
+    /// HTTP/2 without TLS.
+    pub(crate) h2c: bool,
+}
+
+impl From<&Cluster> for Terms {
+    fn from(cluster: &Cluster) -> Self {
+        Terms {
+            verify: cluster.tls_verify,
+            ca: cluster.tls_ca.clone(),
+            h2c: cluster.h2c,
+        }
+    }
+}
+
+impl From<&Forward> for Terms {
+    fn from(forward: &Forward) -> Self {
+        Terms {
+            verify: forward.tls_verify,
+            ca: forward.tls_ca.clone(),
+            h2c: false,
+        }
+    }
+}
+
+/// Certificates of authorities by their files, or what is wrong with them.
+type Authorities = HashMap<PathBuf, Result<Arc<CaType>, String>>;
 
 /// Makes connections.
 pub(crate) struct Dialer {
     transport: TransportConnector,
     http: HttpConnector,
+    /// Held for a look-up, or to swap them.
+    authorities: RwLock<Authorities>,
 }
 
 impl Dialer {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(config: &config::Live) -> Self {
         Dialer {
             transport: TransportConnector::new(None),
             http: HttpConnector::new(None),
+            authorities: RwLock::new(authorities(config)),
         }
+    }
+
+    /// Reads the files of authorities again.
+    pub(crate) fn reconfigure(&self, config: &config::Live) {
+        *self.authorities.write() = authorities(config);
     }
 
     /// A connection for RTMP. `address`: where the server was found, if it was looked for already.
@@ -34,13 +90,17 @@ impl Dialer {
         &self,
         target: &Target,
         address: Option<SocketAddr>,
-        verify: bool,
+        terms: &Terms,
     ) -> Result<Stream, Failure> {
-        let peer = peer(target, address, verify).await?;
-        self.transport
-            .new_stream(&peer)
-            .await
-            .map_err(|error| Failure::Connect(said(&error)))
+        let mut failure = Failure::Closed;
+        for address in addresses(target, address).await? {
+            let peer = self.peer(target, address, terms)?;
+            match self.transport.new_stream(&peer).await {
+                Ok(stream) => return Ok(stream),
+                Err(error) => failure = Failure::Connect(said(&error, target)),
+            }
+        }
+        Err(failure)
     }
 
     /// A connection for an HTTP request: HTTP/2 when TLS offers it.
@@ -48,58 +108,155 @@ impl Dialer {
         &self,
         target: &Target,
         address: Option<SocketAddr>,
-        verify: bool,
+        terms: &Terms,
     ) -> Result<HttpSession, Failure> {
-        let mut peer = peer(target, address, verify).await?;
-        if target.scheme.is_tls() {
-            peer.options.alpn = ALPN::H2H1;
+        let mut failure = Failure::Closed;
+        for address in addresses(target, address).await? {
+            let mut peer = self.peer(target, address, terms)?;
+            if target.scheme.is_tls() {
+                peer.options.alpn = ALPN::H2H1;
+            } else if terms.h2c {
+                peer.options.alpn = ALPN::H2;
+            }
+            match self.http.get_http_session(&peer).await {
+                Ok((session, _reused)) => return Ok(session),
+                Err(error) => failure = Failure::Connect(said(&error, target)),
+            }
         }
-        let (session, _reused) = self
-            .http
-            .get_http_session(&peer)
-            .await
-            .map_err(|error| Failure::Connect(said(&error)))?;
-        Ok(session)
+        Err(failure)
     }
+
+    fn peer(
+        &self,
+        target: &Target,
+        address: SocketAddr,
+        terms: &Terms,
+    ) -> Result<HttpPeer, Failure> {
+        let is_tls = target.scheme.is_tls();
+        // With an address there is nothing left for pingora to resolve.
+        let mut peer = HttpPeer::new(address, is_tls, target.sni());
+        peer.options.connection_timeout = Some(CONNECT_TIMEOUT);
+        peer.options.total_connection_timeout = Some(CONNECT_TIMEOUT);
+        peer.options.verify_cert = terms.verify;
+        peer.options.verify_hostname = terms.verify;
+        if is_tls && terms.verify {
+            peer.options.ca = self.authorities_of(terms.ca.as_deref())?;
+        }
+        Ok(peer)
+    }
+
+    /// Nothing for those of the system.
+    fn authorities_of(&self, file: Option<&Path>) -> Result<Option<Arc<CaType>>, Failure> {
+        let Some(file) = file else { return Ok(None) };
+        let unread = |reason: &str| {
+            Failure::Connect(format!(
+                "the certificates in {} cannot be used: {reason}",
+                file.display()
+            ))
+        };
+        match self.authorities.read().get(file) {
+            Some(Ok(authorities)) => Ok(Some(Arc::clone(authorities))),
+            Some(Err(reason)) => Err(unread(reason)),
+            // Of a stream that runs with what it began with, while the configuration has another file now.
+            None => tls::read_authorities(file)
+                .map(Some)
+                .map_err(|reason| unread(&reason)),
+        }
+    }
+}
+
+fn authorities(config: &config::Live) -> Authorities {
+    config
+        .vhosts
+        .values()
+        .flat_map(|vhost| [&vhost.cluster.tls_ca, &vhost.forward.tls_ca])
+        .flatten()
+        .map(|file| (file.clone(), tls::read_authorities(file)))
+        .collect()
 }
 
 /// What pingora says, without the peer, which the caller names.
-fn said(error: &pingora::Error) -> String {
+fn said(error: &pingora::Error, target: &Target) -> String {
     match error.etype() {
-        pingora::ErrorType::ConnectRefused => "the connection was refused".to_owned(),
-        pingora::ErrorType::ConnectTimedout => "no connection in time".to_owned(),
-        _ => error.to_string(),
+        ErrorType::ConnectRefused => "the connection was refused".to_owned(),
+        ErrorType::ConnectTimedout => "no connection in time".to_owned(),
+        ErrorType::TLSHandshakeFailure | ErrorType::InvalidCert => {
+            let text = error.to_string();
+            let cause = tls_cause(&text);
+            let hint = if cause.contains("UnknownIssuer") {
+                ": nobody who is trusted signed it; tls_ca can name who did"
+            } else if cause.contains("CaUsedAsEndEntity") {
+                ": it is the certificate of an authority (CA:TRUE), which is taken for none of a server"
+            } else {
+                ""
+            };
+            format!("no TLS with {}: {cause}{hint}", target.sni())
+        }
+        _ => error.to_string().trim().to_owned(),
     }
 }
 
-async fn peer(
-    target: &Target,
-    address: Option<SocketAddr>,
-    verify: bool,
-) -> Result<HttpPeer, Failure> {
-    let address = match address {
-        Some(address) => address,
-        None => resolve(&target.host, target.port).await?,
-    };
-    // With an address there is nothing left for pingora to resolve.
-    let mut peer = HttpPeer::new(address, target.scheme.is_tls(), target.sni());
-    peer.options.connection_timeout = Some(CONNECT_TIMEOUT);
-    peer.options.total_connection_timeout = Some(CONNECT_TIMEOUT);
-    peer.options.verify_cert = verify;
-    peer.options.verify_hostname = verify;
-    Ok(peer)
+/// The words of the TLS library: pingora tells them inside its own, between the place and our own address.
+fn tls_cause(text: &str) -> &str {
+    let text = text
+        .rsplit_once(" cause: local address")
+        .map_or(text, |(text, _)| text);
+    let text = text
+        .rsplit_once(" cause: ")
+        .map_or(text, |(_, cause)| cause);
+    text.rsplit_once(", SNI: ")
+        .map_or(text, |(text, _)| text)
+        .trim()
 }
 
-/// The first address of a name.
-pub(crate) async fn resolve(host: &str, port: u16) -> Result<SocketAddr, Failure> {
+/// Where a server is found: at `known`, or by its name.
+async fn addresses(target: &Target, known: Option<SocketAddr>) -> Result<Vec<SocketAddr>, Failure> {
+    match known {
+        Some(address) => Ok(vec![address]),
+        None => resolve(&target.host, target.port).await,
+    }
+}
+
+/// The addresses of a name, in the order of the system's resolver; at least one, at most [`MAX_ADDRESSES`].
+pub(crate) async fn resolve(host: &str, port: u16) -> Result<Vec<SocketAddr>, Failure> {
     let failed = |reason: String| Failure::Resolve {
         host: host.to_owned(),
         reason,
     };
-    let mut found = tokio::net::lookup_host((host, port))
+    let found = timeout(RESOLVE_TIMEOUT, tokio::net::lookup_host((host, port)))
         .await
+        .map_err(|_| failed(format!("no answer in {RESOLVE_TIMEOUT:?}")))?
         .map_err(|error| failed(error.to_string()))?;
-    found
-        .next()
-        .ok_or_else(|| failed("it has no address".to_owned()))
+    let mut addresses: Vec<SocketAddr> = Vec::new();
+    for address in found {
+        if !addresses.contains(&address) && addresses.len() < MAX_ADDRESSES {
+            addresses.push(address);
+        }
+    }
+    if addresses.is_empty() {
+        return Err(failed("it has no address".to_owned()));
+    }
+    Ok(addresses)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_tls_says_is_found() {
+        for (text, cause) in [
+            (
+                " TLSHandshakeFailure context: TLS connect() failed:  TLSHandshakeFailure context: tls connect error cause: invalid peer certificate: UnknownIssuer, SNI: localhost cause: local address 127.0.0.1:51984",
+                "invalid peer certificate: UnknownIssuer",
+            ),
+            (
+                " InvalidCert context: no certificates",
+                "InvalidCert context: no certificates",
+            ),
+            ("", ""),
+        ] {
+            assert_eq!(tls_cause(text), cause);
+        }
+    }
 }

@@ -77,7 +77,6 @@ impl Relay {
             None => return Ok(None),
             Some(edge) => Arc::clone(edge.publish.as_ref().ok_or(NotTaken::NoRtmp)?),
         };
-        upstream.ensure_watched();
         // Of a publisher that has just left, or that gives way to this one.
         let before = self.edge_pushes.lock().get(key).cloned();
         if let Some(before) = before {
@@ -183,17 +182,23 @@ impl Work {
             self.counters.count(Count::Push);
             let ended = tokio::select! {
                 ended = pump(&mut opened.source, &mut reader) => ended,
+                () = self.errand.upstream.removed(&opened.candidate) => Err(Failure::Removed),
                 () = self.pushing.cancel.notified() => {
                     return finish(opened.source, &mut reader).await;
                 }
             };
             match ended {
                 Ok(()) => return opened.source.close().await,
+                Err(Failure::Removed) => {
+                    info!(origin = %opened.candidate.remote, "the origin is no longer configured");
+                    opened.source.close().await;
+                }
                 Err(failure) => {
                     warn!(origin = %opened.candidate.remote, "the origin no longer takes the stream: {failure}");
                     self.counters.count(Count::PushFailed);
                     self.errand
                         .upstream
+                        .now()
                         .origins
                         .failed(opened.candidate.address);
                 }
@@ -213,7 +218,7 @@ impl Work {
     }
 
     async fn again(&self) -> Option<Opened<Rtmp>> {
-        let mut backoff = Backoff::new(self.errand.upstream.cluster.retry);
+        let mut backoff = Backoff::new(self.errand.upstream.now().cluster.retry);
         let since = Instant::now();
         while since.elapsed() < PATIENCE {
             if let Ok(opened) = self.errand.publish().await {

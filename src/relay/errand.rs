@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tracing::{debug, info};
 
@@ -12,9 +13,9 @@ use crate::config::{Cluster, Remote, Scheme};
 use crate::hub::StreamKey;
 use crate::rtmp::Purpose;
 
-use super::dial::Dialer;
+use super::dial::{Dialer, Terms};
 use super::failure::{Answer, Failure};
-use super::origins::{Candidate, Origins};
+use super::origins::{Among, Candidate, Origins};
 use super::rtmp::Rtmp;
 use super::source::{Ask, Source, open_rtmp};
 use super::target::Target;
@@ -23,43 +24,76 @@ use super::target::Target;
 /// that hangs costs players no more than this.
 const HEDGE: Duration = Duration::from_millis(500);
 
-/// Where streams are asked for.
+/// Where streams are asked for. A reload gives it other origins; what runs looks at them when it next asks, and leaves an origin
+/// that is no longer among them.
 pub(crate) struct Upstream {
+    now: watch::Sender<Arc<Sources>>,
+}
+
+/// The origins of an edge, as they are configured.
+pub(super) struct Sources {
     pub(super) origins: Arc<Origins>,
     pub(super) cluster: Cluster,
     watched: OnceLock<()>,
 }
 
-impl Upstream {
-    /// Whether the origin judges each player (`token_traverse`).
-    pub(crate) fn judges_each(&self) -> bool {
-        self.cluster.token_traverse
-    }
-
-    /// How long a player waits for an origin at least.
-    pub(crate) fn patience(&self) -> Duration {
-        self.cluster.stall
-    }
-
-    /// Begins to look after the origins, on the current runtime, once.
-    pub(super) fn ensure_watched(&self) {
-        self.watched.get_or_init(|| {
-            let every = self.cluster.health_check;
-            tokio::spawn(Arc::clone(&self.origins).watch(every));
-        });
-    }
-
+impl Sources {
+    /// `remotes`, spoken to by `scheme` unless they say it themselves.
     pub(super) fn new(
         remotes: Vec<Remote>,
         scheme: Scheme,
         cluster: &Cluster,
         dialer: &Arc<Dialer>,
     ) -> Self {
-        Upstream {
+        Sources {
             origins: Arc::new(Origins::new(remotes, scheme, cluster, dialer)),
             cluster: cluster.clone(),
             watched: OnceLock::new(),
         }
+    }
+
+    /// Begins to look after the origins, on the current runtime, once.
+    fn ensure_watched(&self) {
+        self.watched.get_or_init(|| {
+            let every = self.cluster.health_check;
+            tokio::spawn(Arc::clone(&self.origins).watch(every));
+        });
+    }
+}
+
+impl Upstream {
+    pub(super) fn new(sources: Arc<Sources>) -> Self {
+        Upstream {
+            now: watch::Sender::new(sources),
+        }
+    }
+
+    /// The origins as they are configured now.
+    pub(super) fn now(&self) -> Arc<Sources> {
+        Arc::clone(&self.now.borrow())
+    }
+
+    /// Others from now on.
+    pub(super) fn replace(&self, sources: Arc<Sources>) {
+        self.now.send_replace(sources);
+    }
+
+    /// Returns when an origin is no longer configured.
+    pub(super) async fn removed(&self, candidate: &Candidate) {
+        let mut now = self.now.subscribe();
+        let gone = now.wait_for(|sources| !sources.origins.has(candidate));
+        // The sender lives in this, so that there is no error.
+        drop(gone.await);
+    }
+
+    /// Whether the origin judges each player (`token_traverse`).
+    pub(crate) fn judges_each(&self) -> bool {
+        self.now.borrow().cluster.token_traverse
+    }
+
+    /// How long a player waits for an origin at least.
+    pub(crate) fn patience(&self) -> Duration {
+        self.now.borrow().cluster.stall
     }
 }
 
@@ -88,9 +122,29 @@ pub(crate) struct Unopened {
     pub(crate) answer: Option<Answer>,
     /// Some are not well.
     pub(crate) away: bool,
+    /// Those that answered: a name one of whose addresses answers is well.
+    answered: Vec<Remote>,
+    silent: Vec<Remote>,
 }
 
 impl Unopened {
+    fn new() -> Self {
+        Unopened {
+            answer: None,
+            away: false,
+            answered: Vec::new(),
+            silent: Vec::new(),
+        }
+    }
+
+    fn all_asked(mut self) -> Self {
+        // With nobody to ask, no name has an address.
+        let nobody = self.answered.is_empty() && self.silent.is_empty();
+        let mut silent = self.silent.iter();
+        self.away |= nobody || silent.any(|remote| !self.answered.contains(remote));
+        self
+    }
+
     fn note(&mut self, candidate: &Candidate, failure: &Failure, origins: &Origins) {
         match failure.answer() {
             Some(answer) => {
@@ -108,11 +162,12 @@ impl Unopened {
                 {
                     self.answer = Some(answer);
                 }
+                self.answered.push(candidate.remote.clone());
             }
             None => {
                 tracing::warn!(origin = %candidate.remote, address = %candidate.address, "{failure}");
                 origins.failed(candidate.address);
-                self.away = true;
+                self.silent.push(candidate.remote.clone());
             }
         }
     }
@@ -138,32 +193,44 @@ impl Errand {
 
     /// The stream from an origin; from that at `last` only if no other gives it.
     pub(crate) async fn open(&self, last: Option<SocketAddr>) -> Result<Opened<Source>, Unopened> {
-        let mut tried: Vec<SocketAddr> = last.into_iter().collect();
-        let mut left = last;
+        self.ask_all(last.into_iter().collect(), last, Among::All)
+            .await
+    }
+
+    /// The stream from an origin that is well and not at `avoid`.
+    pub(crate) async fn open_beside(&self, avoid: SocketAddr) -> Result<Opened<Source>, Unopened> {
+        self.ask_all(vec![avoid], None, Among::Well).await
+    }
+
+    /// `left`: the first of those that are `tried`, if it is asked when all others were.
+    async fn ask_all(
+        &self,
+        mut tried: Vec<SocketAddr>,
+        mut left: Option<SocketAddr>,
+        among: Among,
+    ) -> Result<Opened<Source>, Unopened> {
         let mut asked = JoinSet::new();
-        let mut unopened = Unopened {
-            answer: None,
-            away: false,
-        };
+        let mut unopened = Unopened::new();
+        let sources = self.upstream.now();
         loop {
-            let mut next = self.candidate(&tried).await;
+            let mut next = self.candidate(&sources, &tried, among).await;
             if next.is_none() && left.take().is_some() {
                 // All others were asked.
                 let others: Vec<SocketAddr> = tried.iter().skip(1).copied().collect();
-                next = self.candidate(&others).await;
+                next = self.candidate(&sources, &others, among).await;
             }
             let more = next.is_some();
             if let Some(candidate) = next {
                 tried.push(candidate.address);
-                let this = self.clone();
+                let (target, ask) = self.question(&sources, &candidate);
+                let dialer = Arc::clone(&self.dialer);
                 asked.spawn(async move {
-                    let (target, ask) = this.question(&candidate);
                     debug!(%target, "asked");
-                    let opened = Source::open(&this.dialer, &target, &ask).await;
+                    let opened = Source::open(&dialer, &target, &ask).await;
                     (candidate, opened)
                 });
             } else if asked.is_empty() {
-                return Err(unopened);
+                return Err(unopened.all_asked());
             }
             let hedge = async {
                 if more {
@@ -175,11 +242,11 @@ impl Errand {
             tokio::select! {
                 joined = asked.join_next() => match joined {
                     Some(Ok((candidate, Ok(source)))) => {
-                        self.upstream.origins.worked(candidate.address);
+                        sources.origins.worked(candidate.address);
                         return Ok(Opened { candidate, source });
                     }
                     Some(Ok((candidate, Err(failure)))) => {
-                        unopened.note(&candidate, &failure, &self.upstream.origins);
+                        unopened.note(&candidate, &failure, &sources.origins);
                     }
                     // It panicked, which is logged, or the runtime ends.
                     Some(Err(_)) => unopened.away = true,
@@ -193,42 +260,46 @@ impl Errand {
     /// An origin that takes the stream: asked one after the other, since each that accepts has a publisher.
     pub(crate) async fn publish(&self) -> Result<Opened<Rtmp>, Unopened> {
         let mut tried = Vec::new();
-        let mut unopened = Unopened {
-            answer: None,
-            away: false,
-        };
-        while let Some(candidate) = self.candidate(&tried).await {
+        let mut unopened = Unopened::new();
+        let sources = self.upstream.now();
+        while let Some(candidate) = self.candidate(&sources, &tried, Among::All).await {
             tried.push(candidate.address);
-            let (target, ask) = self.question(&candidate);
+            let (target, ask) = self.question(&sources, &candidate);
             match open_rtmp(&self.dialer, &target, &ask, Purpose::Publish).await {
                 Ok(source) => {
-                    self.upstream.origins.worked(candidate.address);
+                    sources.origins.worked(candidate.address);
                     return Ok(Opened { candidate, source });
                 }
-                Err(failure) => unopened.note(&candidate, &failure, &self.upstream.origins),
+                Err(failure) => unopened.note(&candidate, &failure, &sources.origins),
             }
         }
-        Err(unopened)
+        Err(unopened.all_asked())
     }
 
-    async fn candidate(&self, tried: &[SocketAddr]) -> Option<Candidate> {
+    async fn candidate(
+        &self,
+        sources: &Sources,
+        tried: &[SocketAddr],
+        among: Among,
+    ) -> Option<Candidate> {
+        sources.ensure_watched();
         let key = format!("{}/{}", self.key.app(), self.key.stream());
-        self.upstream.origins.next(key.as_bytes(), tried).await
+        sources.origins.next(key.as_bytes(), tried, among).await
     }
 
-    fn question(&self, candidate: &Candidate) -> (Target, Ask) {
+    fn question(&self, sources: &Sources, candidate: &Candidate) -> (Target, Ask) {
         let Candidate {
             address,
             remote,
             scheme,
         } = candidate;
-        let cluster = &self.upstream.cluster;
+        let cluster = &sources.cluster;
         let target = Target::at_origin(remote, *scheme, cluster, &self.key, &self.query);
         let ask = Ask {
             address: Some(*address),
             via: self.via.clone(),
             page: self.page.clone(),
-            verify: cluster.tls_verify,
+            terms: Terms::from(cluster),
         };
         (target, ask)
     }

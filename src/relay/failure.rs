@@ -51,6 +51,9 @@ pub(crate) enum Failure {
     /// It points to what is no address of a stream.
     #[error("a redirect to {0:?}, which is no address of a stream")]
     BadRedirect(String),
+    /// It is well, but a reload took it out of the configuration.
+    #[error("it is no longer configured")]
+    Removed,
     /// The stream is over there, properly.
     #[error("the stream ended there")]
     Ended,

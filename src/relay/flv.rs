@@ -109,7 +109,7 @@ async fn request(
     address: Option<std::net::SocketAddr>,
     method: &str,
 ) -> Result<HttpSession, Failure> {
-    let mut session = dialer.http(target, address, ask.verify).await?;
+    let mut session = dialer.http(target, address, &ask.terms).await?;
     let broke = |error: Box<pingora::Error>| Failure::Http(error.to_string());
     let path = target.path_and_query();
     let mut header = RequestHeader::build(method, path.as_bytes(), Some(6)).map_err(broke)?;

@@ -22,8 +22,8 @@ use crate::rtmp::Purpose;
 use super::Relay;
 use super::backend;
 use super::backoff::Backoff;
-use super::dial::Dialer;
-use super::failure::Failure;
+use super::dial::{Dialer, Terms};
+use super::failure::{Answer, Failure};
 use super::push::{Reader, State, pump};
 use super::source::{Ask, open_rtmp};
 use super::target::Target;
@@ -169,7 +169,7 @@ impl Pushes {
                 address: None,
                 via: self.via.clone(),
                 page: String::new(),
-                verify: stream.settings().forward.tls_verify,
+                terms: Terms::from(&stream.settings().forward),
             },
         };
         let (held, at_work) = (Arc::clone(&self.held), AtWork::new(&self.at_work));
@@ -235,6 +235,11 @@ impl Push {
             let since = Instant::now();
             match self.push(&mut reader, &first).await {
                 Ok(()) => return info!("forward ended"),
+                Err(failure) if failure.answer() == Some(Answer::Loop) => {
+                    self.counters.count(Count::PushFailed);
+                    // It will be no less so when it is asked again.
+                    return warn!("not forwarded: {failure}");
+                }
                 Err(failure) => {
                     self.counters.count(Count::PushFailed);
                     if since.elapsed() >= GOOD {
@@ -243,6 +248,8 @@ impl Push {
                     let pause = backoff.pause();
                     warn!(again_in = ?pause, "forward failed: {failure}");
                     tokio::time::sleep(pause).await;
+                    // One that has had all that there is would be given the last frames again, as a stream of their own.
+                    reader.wait_for_more().await;
                     reader.rejoin();
                 }
             }

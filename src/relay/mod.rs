@@ -46,7 +46,7 @@ pub(crate) use pull::Waiter;
 
 use dial::Dialer;
 use edge::EdgePushes;
-use errand::Errand;
+use errand::{Errand, Sources};
 use forward::Forwards;
 use pull::Pull;
 
@@ -67,6 +67,8 @@ pub(crate) struct Relay {
 
 /// The origins of one vhost: for its pulls by players of RTMP and of the rest, and for its pushes.
 struct Edge {
+    /// What they are made of.
+    cluster: Cluster,
     rtmp: Arc<Upstream>,
     http: Arc<Upstream>,
     publish: Option<Arc<Upstream>>,
@@ -75,7 +77,7 @@ struct Edge {
 impl Relay {
     /// For the vhosts of `config`.
     pub(crate) fn new(config: &config::Live) -> Self {
-        let dialer = Arc::new(Dialer::new());
+        let dialer = Arc::new(Dialer::new(config));
         Relay {
             edges: RwLock::new(edges(config, &dialer)),
             dialer,
@@ -87,9 +89,19 @@ impl Relay {
         }
     }
 
-    /// The vhosts of another configuration. What runs goes on with the origins it has.
+    /// The vhosts of another configuration. Pulls and pushes of an edge whose origin is no longer among those of its vhost go on with one
+    /// that is; those of a vhost that is no edge any more go on as they are, until they end.
     pub(crate) fn reconfigure(&self, config: &config::Live) {
-        *self.edges.write() = edges(config, &self.dialer);
+        self.dialer.reconfigure(config);
+        let mut edges = self.edges.write();
+        let mut before = std::mem::take(&mut *edges);
+        for (name, cluster) in clusters(config) {
+            let edge = match before.remove(name) {
+                Some(edge) => edge.reconfigured(cluster, &self.dialer),
+                None => Edge::new(cluster, &self.dialer),
+            };
+            edges.insert(name.to_owned(), edge);
+        }
     }
 
     /// Pulls at work.
@@ -127,19 +139,15 @@ impl Relay {
             "rtmp" => &edge.rtmp,
             _ => &edge.http,
         };
-        upstream.ensure_watched();
         Some(Arc::clone(upstream))
     }
 
     /// Another node as the place to pull from: `rtmp://host:port`, `http://host:port` or the same over TLS.
     pub(crate) fn node_upstream(&self, node: &Remote, settings: &Vhost) -> Arc<Upstream> {
         let scheme = node.scheme.unwrap_or(Scheme::Rtmp);
-        Arc::new(Upstream::new(
-            vec![node.clone()],
-            scheme,
-            &settings.cluster,
-            &self.dialer,
-        ))
+        let node = vec![node.clone()];
+        let sources = Sources::new(node, scheme, &settings.cluster, &self.dialer);
+        Arc::new(Upstream::new(Arc::new(sources)))
     }
 
     /// Pulls the stream for a client that wants to play it, or waits at the pull that there is. The caller waits for the stream at the
@@ -216,16 +224,29 @@ impl Relay {
     }
 }
 
-fn edges(config: &config::Live, dialer: &Arc<Dialer>) -> HashMap<String, Edge> {
+/// The vhosts that are edges.
+fn clusters(config: &config::Live) -> impl Iterator<Item = (&str, &Cluster)> {
     config
         .vhosts
         .iter()
         .filter(|(_, vhost)| vhost.enabled && vhost.cluster.mode == ClusterMode::Remote)
-        .map(|(name, vhost)| (name.clone(), Edge::new(&vhost.cluster, dialer)))
+        .map(|(name, vhost)| (name.as_str(), &vhost.cluster))
+}
+
+fn edges(config: &config::Live, dialer: &Arc<Dialer>) -> HashMap<String, Edge> {
+    clusters(config)
+        .map(|(name, cluster)| (name.to_owned(), Edge::new(cluster, dialer)))
         .collect()
 }
 
-impl Edge {
+/// Who is asked, by what for.
+struct Asked {
+    rtmp: Arc<Sources>,
+    http: Arc<Sources>,
+    publish: Option<Arc<Sources>>,
+}
+
+impl Asked {
     fn new(cluster: &Cluster, dialer: &Arc<Dialer>) -> Self {
         let made = |scheme: Scheme, wanted: &dyn Fn(Scheme) -> bool| {
             let remotes: Vec<Remote> = cluster
@@ -234,11 +255,11 @@ impl Edge {
                 .filter(|origin| wanted(origin.scheme.unwrap_or(scheme)))
                 .cloned()
                 .collect();
-            (!remotes.is_empty()).then(|| Arc::new(Upstream::new(remotes, scheme, cluster, dialer)))
+            (!remotes.is_empty()).then(|| Arc::new(Sources::new(remotes, scheme, cluster, dialer)))
         };
         let all = |scheme| {
             made(scheme, &|_: Scheme| true)
-                .unwrap_or_else(|| Arc::new(Upstream::new(Vec::new(), scheme, cluster, dialer)))
+                .unwrap_or_else(|| Arc::new(Sources::new(Vec::new(), scheme, cluster, dialer)))
         };
         let (rtmp, http) = match cluster.protocol {
             RelayProtocol::Rtmp => (all(Scheme::Rtmp), None),
@@ -259,10 +280,46 @@ impl Edge {
             RelayProtocol::Flv => Scheme::Http,
             RelayProtocol::Flvs => Scheme::Https,
         };
-        Edge {
+        Asked {
             http: http.unwrap_or_else(|| Arc::clone(&rtmp)),
             rtmp,
             publish: made(default, &|scheme: Scheme| scheme.is_rtmp()),
+        }
+    }
+}
+
+impl Edge {
+    fn new(cluster: &Cluster, dialer: &Arc<Dialer>) -> Self {
+        let asked = Asked::new(cluster, dialer);
+        let upstream = |sources| Arc::new(Upstream::new(sources));
+        Edge {
+            cluster: cluster.clone(),
+            rtmp: upstream(asked.rtmp),
+            http: upstream(asked.http),
+            publish: asked.publish.map(upstream),
+        }
+    }
+
+    /// With other keys: what asks there already, asks those from now on.
+    fn reconfigured(self, cluster: &Cluster, dialer: &Arc<Dialer>) -> Self {
+        if self.cluster == *cluster {
+            // What is known of the health of origins stays known.
+            return self;
+        }
+        let asked = Asked::new(cluster, dialer);
+        self.rtmp.replace(asked.rtmp);
+        self.http.replace(asked.http);
+        let publish = match (self.publish, asked.publish) {
+            (Some(known), Some(sources)) => {
+                known.replace(sources);
+                Some(known)
+            }
+            (_, sources) => sources.map(|sources| Arc::new(Upstream::new(sources))),
+        };
+        Edge {
+            cluster: cluster.clone(),
+            publish,
+            ..self
         }
     }
 }

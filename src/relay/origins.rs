@@ -1,7 +1,7 @@
 //! The origins of an edge: which is asked, and which are well.
 //!
 //! pingora's load balancer chooses, in turn or by ketama, and runs the active checks. What fails in use is marked here for a while
-//! and asked last.
+//! and asked last, and its name resolved again. Each address of a name is an origin of its own.
 
 use std::collections::{BTreeSet, HashMap};
 use std::net::SocketAddr;
@@ -15,19 +15,22 @@ use pingora::lb::health_check::HealthCheck;
 use pingora::lb::selection::{Consistent, RoundRobin};
 use pingora::lb::{Backend, Backends, LoadBalancer};
 use pingora::{Error, ErrorType};
-use tokio::sync::OnceCell;
-use tracing::warn;
+use tokio::sync::{Notify, OnceCell};
+use tokio::time::timeout_at;
+use tracing::{info, warn};
 
 use crate::config::{Cluster, OriginBalance, Remote, Scheme};
 
-use super::dial::{Dialer, resolve};
+use super::dial::{Dialer, Terms, resolve};
 use super::source::{self, Ask};
 use super::target::Target;
 
 /// How long an origin that failed in use is asked last.
 const PENALTY: Duration = Duration::from_secs(5);
-/// How often the names of origins are resolved again.
+/// How often the names of origins are resolved again while they are well.
 const RESOLVE_EVERY: Duration = Duration::from_secs(30);
+/// And while one is not: a question to a resolver in this time, whatever number of streams fail.
+const DOUBT_EVERY: Duration = Duration::from_secs(1);
 /// How long an origin may take to show that it is well.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
 /// Points of the ketama ring that are looked at for an origin: pingora has 160 for each.
@@ -41,12 +44,24 @@ pub(crate) struct Candidate {
     pub(crate) scheme: Scheme,
 }
 
+/// Which origins are asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Among {
+    /// Those that are well.
+    Well,
+    /// And then the others: what is known of them may be wrong.
+    All,
+}
+
 /// See the module.
 pub(crate) struct Origins {
     balancer: Balancer,
+    /// As configured, each with how it is spoken to.
+    remotes: Vec<(Remote, Scheme)>,
     /// Names are resolved with the first question.
     found: OnceCell<()>,
-    count: usize,
+    /// Names are to be resolved again: what they stood for does not answer.
+    doubted: Arc<Notify>,
     /// Those that failed in use, until when. Held for a look-up.
     failed: Mutex<HashMap<SocketAddr, Instant>>,
 }
@@ -64,11 +79,20 @@ impl Origins {
         cluster: &Cluster,
         dialer: &Arc<Dialer>,
     ) -> Self {
-        let count = remotes.len();
-        let backends = Backends::new(Box::new(Names { remotes, scheme }));
+        let remotes: Vec<(Remote, Scheme)> = remotes
+            .into_iter()
+            .map(|remote| {
+                let scheme = remote.scheme.unwrap_or(scheme);
+                (remote, scheme)
+            })
+            .collect();
+        let backends = Backends::new(Box::new(Names {
+            remotes: remotes.clone(),
+            known: Mutex::default(),
+        }));
         let check = Check {
             dialer: Arc::clone(dialer),
-            verify: cluster.tls_verify,
+            terms: Terms::from(cluster),
         };
         let balancer = match cluster.balance {
             OriginBalance::RoundRobin => {
@@ -84,19 +108,42 @@ impl Origins {
         };
         Origins {
             balancer,
+            remotes,
             found: OnceCell::new(),
-            count,
+            doubted: Arc::default(),
             failed: Mutex::default(),
         }
     }
 
-    /// How many are configured.
+    /// How many there are: each address of a name is one, once it is known.
     pub(crate) fn count(&self) -> usize {
-        self.count
+        self.known().max(self.remotes.len())
     }
 
-    /// The next to ask for `key`: one that is well and not `tried`; else one that is not `tried`.
-    pub(crate) async fn next(&self, key: &[u8], tried: &[SocketAddr]) -> Option<Candidate> {
+    fn known(&self) -> usize {
+        self.backends().get_backend().len()
+    }
+
+    /// Whether it is configured.
+    pub(crate) fn has(&self, candidate: &Candidate) -> bool {
+        let mut all = self.remotes.iter();
+        all.any(|(remote, scheme)| *remote == candidate.remote && *scheme == candidate.scheme)
+    }
+
+    fn backends(&self) -> &Backends {
+        match &self.balancer {
+            Balancer::RoundRobin(balancer) => balancer.backends(),
+            Balancer::Hash(balancer) => balancer.backends(),
+        }
+    }
+
+    /// The next to ask for `key`: one that is well and not `tried`; else, [`Among::All`], one that is not `tried`.
+    pub(crate) async fn next(
+        &self,
+        key: &[u8],
+        tried: &[SocketAddr],
+        among: Among,
+    ) -> Option<Candidate> {
         self.found.get_or_init(|| self.resolve()).await;
         let now = Instant::now();
         let marked: Vec<SocketAddr> = {
@@ -118,9 +165,10 @@ impl Origins {
                     .as_inet()
                     .is_some_and(|address| !marked.contains(address))
         };
-        let backend = self
-            .select(key, &well)
-            .or_else(|| self.select(key, &|backend, _| untried(backend)))?;
+        let backend = self.select(key, &well).or_else(|| match among {
+            Among::Well => None,
+            Among::All => self.select(key, &|backend, _| untried(backend)),
+        })?;
         let (remote, scheme) = backend.ext.get::<(Remote, Scheme)>()?.clone();
         Some(Candidate {
             address: *backend.addr.as_inet()?,
@@ -136,9 +184,10 @@ impl Origins {
         }
     }
 
-    /// It failed in use.
+    /// It failed in use. Its name may stand for another server by now.
     pub(crate) fn failed(&self, address: SocketAddr) {
         self.failed.lock().insert(address, Instant::now() + PENALTY);
+        self.doubted.notify_one();
     }
 
     /// It works.
@@ -152,41 +201,60 @@ impl Origins {
             Balancer::Hash(balancer) => balancer.update().await,
         };
         if let Err(error) = updated {
-            warn!(%error, "the origins");
+            warn!("no origin has an address: {}", error.root_cause());
+        }
+        if self.known() == 0 {
+            self.doubted.notify_one();
         }
     }
 
     /// Resolves names again and checks health `every` so often, until it is dropped. One origin has nothing to be compared with.
     pub(crate) async fn watch(self: Arc<Self>, every: Duration) {
-        let checks = !every.is_zero() && self.count > 1;
-        let pause = if checks { every } else { RESOLVE_EVERY };
-        let mut resolved = Instant::now();
         self.found.get_or_init(|| self.resolve()).await;
+        let doubted = Arc::clone(&self.doubted);
         let this = Arc::downgrade(&self);
         drop(self);
+        let mut resolved = Instant::now();
+        let mut checked = resolved;
+        let mut doubt = false;
         loop {
-            tokio::time::sleep(pause).await;
+            let resolve_at = resolved + if doubt { DOUBT_EVERY } else { RESOLVE_EVERY };
+            let check_at = checked
+                + if every.is_zero() {
+                    RESOLVE_EVERY
+                } else {
+                    every
+                };
+            let next = resolve_at.min(check_at);
+            doubt |= timeout_at(next.into(), doubted.notified()).await.is_ok();
             let Some(this) = this.upgrade() else { return };
-            if resolved.elapsed() >= RESOLVE_EVERY {
-                resolved = Instant::now();
+            if Instant::now() >= resolve_at {
+                doubt = false;
                 this.resolve().await;
+                resolved = Instant::now();
             }
-            if checks {
-                match &this.balancer {
-                    Balancer::RoundRobin(balancer) => {
-                        balancer.backends().run_health_check(true).await;
-                    }
-                    Balancer::Hash(balancer) => balancer.backends().run_health_check(true).await,
+            if Instant::now() >= check_at {
+                if !every.is_zero() && this.known() > 1 {
+                    this.backends().run_health_check(true).await;
                 }
+                checked = Instant::now();
             }
         }
     }
 }
 
+impl Drop for Origins {
+    fn drop(&mut self) {
+        // The task that watches them ends.
+        self.doubted.notify_one();
+    }
+}
+
 /// Origins by their names.
 struct Names {
-    remotes: Vec<Remote>,
-    scheme: Scheme,
+    remotes: Vec<(Remote, Scheme)>,
+    /// What each name last stood for. Held for a look-up or a change.
+    known: Mutex<HashMap<Remote, Vec<SocketAddr>>>,
 }
 
 #[async_trait]
@@ -194,33 +262,46 @@ impl ServiceDiscovery for Names {
     async fn discover(&self) -> pingora::Result<(BTreeSet<Backend>, HashMap<u64, bool>)> {
         let mut backends = BTreeSet::new();
         let mut missing = String::new();
-        for remote in &self.remotes {
-            let scheme = remote.scheme.unwrap_or(self.scheme);
+        for (remote, scheme) in &self.remotes {
             let port = remote.port.unwrap_or(scheme.port());
-            match resolve(&remote.host, port).await {
-                Ok(address) => {
-                    let mut backend = Backend::new(&address.to_string())?;
-                    backend.ext.insert((remote.clone(), scheme));
-                    backends.insert(backend);
+            let addresses = match resolve(&remote.host, port).await {
+                Ok(addresses) => {
+                    let mut known = self.known.lock();
+                    let before = known.insert(remote.clone(), addresses.clone());
+                    if before.is_some_and(|before| !same(&before, &addresses)) {
+                        info!(origin = %remote, ?addresses, "an origin has other addresses");
+                    }
+                    addresses
                 }
+                // What was known before is kept.
                 Err(error) => {
                     warn!(origin = %remote, "{error}");
                     missing = error.to_string();
+                    self.known.lock().get(remote).cloned().unwrap_or_default()
                 }
+            };
+            for address in addresses {
+                let mut backend = Backend::new(&address.to_string())?;
+                backend.ext.insert((remote.clone(), *scheme));
+                backends.insert(backend);
             }
         }
         if backends.is_empty() {
-            // What was known before is kept.
             return Error::e_explain(ErrorType::InternalError, missing);
         }
         Ok((backends, HashMap::new()))
     }
 }
 
+/// Resolvers give the addresses of a name in any order.
+fn same(one: &[SocketAddr], other: &[SocketAddr]) -> bool {
+    one.len() == other.len() && one.iter().all(|address| other.contains(address))
+}
+
 /// Whether an origin is well: it answers RTMP's handshake, or an HTTP request. A process that hangs still accepts connections.
 struct Check {
     dialer: Arc<Dialer>,
-    verify: bool,
+    terms: Terms,
 }
 
 #[async_trait]
@@ -242,7 +323,7 @@ impl HealthCheck for Check {
         };
         let ask = Ask {
             address: Some(*address),
-            verify: self.verify,
+            terms: self.terms.clone(),
             ..Ask::default()
         };
         let greets = source::greets(&self.dialer, &target, &ask);
@@ -259,9 +340,9 @@ impl HealthCheck for Check {
             .get::<(Remote, Scheme)>()
             .map(|(remote, _)| remote.to_string());
         if healthy {
-            tracing::info!(origin, "an origin is well again");
+            info!(origin, address = %backend.addr, "an origin is well again");
         } else {
-            warn!(origin, "an origin is not well");
+            warn!(origin, address = %backend.addr, "an origin is not well");
         }
     }
 

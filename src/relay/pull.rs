@@ -20,7 +20,7 @@ use crate::observe::Count;
 use crate::play::Live;
 
 use super::backoff::Backoff;
-use super::errand::{Errand, Opened, Unopened};
+use super::errand::{Errand, Opened, Sources, Unopened};
 use super::failure::{Answer, Failure};
 use super::origins::Candidate;
 use super::source::{Packet, Source};
@@ -136,6 +136,7 @@ impl Pull {
         let work = Work {
             pull: Arc::clone(self),
             live: live.clone(),
+            sources: self.errand.upstream.now(),
             ingest: None,
             stream: None,
             standby: None,
@@ -176,6 +177,8 @@ impl<F: FnOnce(&Pull)> Drop for End<F> {
 struct Work {
     pull: Arc<Pull>,
     live: Live,
+    /// The origins as they were configured when it last looked.
+    sources: Arc<Sources>,
     ingest: Option<Ingest>,
     /// Kept beyond the claim: its players may still be there.
     stream: Option<Arc<Stream>>,
@@ -193,7 +196,7 @@ enum Stopped {
 
 impl Work {
     async fn run(mut self) -> Over {
-        let mut backoff = Backoff::new(self.pull.errand.upstream.cluster.retry);
+        let mut backoff = Backoff::new(self.sources.cluster.retry);
         let mut last: Option<SocketAddr> = None;
         loop {
             if let Some(reason) = self.done() {
@@ -213,9 +216,13 @@ impl Work {
                     let candidate = opened.candidate.clone();
                     match self.pump(opened, kept, &mut backoff).await {
                         Stopped::Done(reason) => return self.end(reason, None),
+                        Stopped::Lost(Failure::Removed) => {
+                            info!(origin = %candidate.remote, "the origin is no longer configured");
+                            continue;
+                        }
                         Stopped::Lost(failure) => self.lost(&candidate, &failure),
                     }
-                    if last.is_some() && self.pull.errand.upstream.origins.count() == 1 {
+                    if last.is_some() && self.sources.origins.count() <= 1 {
                         // Nobody else is there to be asked meanwhile.
                         self.pause(&mut backoff).await;
                     }
@@ -223,6 +230,7 @@ impl Work {
                 Err(Unopened {
                     answer: Some(answer),
                     away,
+                    ..
                 }) if !away || self.stream.is_none() => {
                     info!("no stream: {answer}");
                     return self.end("publisher_left", Some(answer));
@@ -244,6 +252,15 @@ impl Work {
         self.standby.take()?.take().await
     }
 
+    /// Looks at what is configured now. What is kept warm was chosen among others.
+    fn look_at_sources(&mut self) {
+        let now = self.pull.errand.upstream.now();
+        if !Arc::ptr_eq(&now, &self.sources) {
+            self.sources = now;
+            self.standby = None;
+        }
+    }
+
     fn lost(&self, candidate: &Candidate, failure: &Failure) {
         let origin = &candidate.remote;
         if matches!(failure, Failure::Ended) {
@@ -251,7 +268,7 @@ impl Work {
         } else {
             warn!(%origin, "origin lost: {failure}");
             self.live.counters().count(Count::OriginLost);
-            self.pull.errand.upstream.origins.failed(candidate.address);
+            self.sources.origins.failed(candidate.address);
         }
     }
 
@@ -262,7 +279,6 @@ impl Work {
         kept: Vec<Packet>,
         backoff: &mut Backoff,
     ) -> Stopped {
-        let stall = self.pull.errand.upstream.cluster.stall;
         let mut fresh = true;
         let mut last = Instant::now();
         let mut looked = last;
@@ -303,7 +319,13 @@ impl Work {
                     opened.source.close().await;
                     return Stopped::Done(reason);
                 }
+                self.look_at_sources();
+                if !self.sources.origins.has(&opened.candidate) {
+                    opened.source.close().await;
+                    return Stopped::Lost(Failure::Removed);
+                }
             }
+            let stall = self.sources.cluster.stall;
             if now.saturating_duration_since(last) >= stall {
                 return Stopped::Lost(Failure::Stalled(stall));
             }
@@ -340,8 +362,8 @@ impl Work {
     }
 
     fn keep_warm(&mut self, candidate: &Candidate) {
-        let upstream = &self.pull.errand.upstream;
-        if self.standby.is_none() && upstream.cluster.standby && upstream.origins.count() > 1 {
+        let sources = &self.sources;
+        if self.standby.is_none() && sources.cluster.standby && sources.origins.count() > 1 {
             let errand = self.pull.errand.clone();
             self.standby = Some(Standby::start(errand, candidate.address));
         }
@@ -364,7 +386,7 @@ impl Work {
             return None;
         }
         let since = *self.unwanted_since.get_or_insert_with(Instant::now);
-        let idle = self.pull.errand.upstream.cluster.idle;
+        let idle = self.sources.cluster.idle;
         (since.elapsed() >= idle).then_some(EndReason::Idle.name())
     }
 

@@ -84,6 +84,20 @@ impl Reader {
         self.next = log.join().map_or_else(|| log.next_seq(), |unit| unit.seq);
     }
 
+    /// Returns when there is something that was not read, or no more to come: a stream whose publisher is away for a while has nothing.
+    pub(super) async fn wait_for_more(&mut self) {
+        loop {
+            let mut units = std::mem::take(&mut self.units);
+            units.clear();
+            let read = self.log().read(self.next, 1, 1, &mut units);
+            self.units = units;
+            match read {
+                Read::Edge => self.news().await,
+                Read::Units | Read::Lost | Read::Ended(_) => return,
+            }
+        }
+    }
+
     /// Nothing of what is there: to what comes next.
     pub(super) fn skip_past(&mut self) {
         self.next = self.log().next_seq();

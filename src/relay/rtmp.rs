@@ -38,7 +38,7 @@ impl Rtmp {
         ask: &Ask,
         purpose: Purpose,
     ) -> Result<Self, Failure> {
-        let io = dialer.stream(target, ask.address, ask.verify).await?;
+        let io = dialer.stream(target, ask.address, &ask.terms).await?;
         let (app, _) = target.app_and_stream();
         let mut config = ClientConfig::new(purpose, app, target.tc_url(), target.name());
         config.page_url.clone_from(&ask.page);
@@ -203,7 +203,7 @@ impl Rtmp {
 
 /// Whether a server speaks RTMP: it answers the handshake.
 pub(super) async fn greets(dialer: &Dialer, target: &Target, ask: &Ask) -> Result<(), Failure> {
-    let mut io = dialer.stream(target, ask.address, ask.verify).await?;
+    let mut io = dialer.stream(target, ask.address, &ask.terms).await?;
     let mut hello = BytesMut::new();
     let _ = crate::rtmp::handshake::ClientHandshake::start(&mut hello);
     let hello = hello.freeze();

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use crate::media::FrameKind;
 use crate::rtmp::{ClientError, Purpose};
 
-use super::dial::Dialer;
+use super::dial::{Dialer, Terms};
 use super::failure::Failure;
 use super::flv::{self, Flv};
 use super::rtmp::{self, Rtmp};
@@ -26,8 +26,8 @@ pub(crate) struct Ask {
     pub(crate) via: String,
     /// The page that the player is on, empty for none.
     pub(crate) page: String,
-    /// Whether certificates are checked.
-    pub(crate) verify: bool,
+    /// How it is connected to.
+    pub(crate) terms: Terms,
 }
 
 /// One tag body.

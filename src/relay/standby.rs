@@ -59,12 +59,12 @@ async fn run(
     avoid: SocketAddr,
     mut taken: oneshot::Receiver<oneshot::Sender<Warm>>,
 ) {
-    let cluster = &errand.upstream.cluster;
+    let sources = errand.upstream.now();
+    let cluster = &sources.cluster;
     let mut backoff = Backoff::new(cluster.retry);
     loop {
-        if let Ok(opened) = errand.open(Some(avoid)).await
-            && opened.candidate.address != avoid
-        {
+        // One that is not well is left in peace until it is: nobody waits for this.
+        if let Ok(opened) = errand.open_beside(avoid).await {
             info!(origin = %opened.candidate.remote, "standby warm");
             let failure = match read(opened, cluster.stall, &mut taken).await {
                 Ok((warm, reply)) => {

@@ -1,8 +1,14 @@
 //! Streams between servers: edges and origins, real processes on loopback.
 
 mod failover;
+mod loops;
+mod names;
 mod play;
+mod protocols;
 mod publish;
+mod redirects;
+mod reload;
+mod tls;
 
 use super::support::server::Server;
 

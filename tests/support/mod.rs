@@ -15,6 +15,7 @@ pub mod feed;
 pub mod fixtures;
 pub mod flv;
 pub mod http;
+pub mod names;
 pub mod player;
 pub mod programs;
 pub mod proxies;

@@ -6,7 +6,7 @@ use super::super::support::feed::{Feed, Plan};
 use super::super::support::flv::{AUDIO, VIDEO, assert_continuous};
 use super::super::support::player::Player;
 use super::super::support::server::Server;
-use super::super::support::{PATIENCE, fixtures, http, wait_for};
+use super::super::support::{PATIENCE, fixtures, http, stays, wait_for};
 use super::{edge_of, lines, rtmp_of};
 
 /// The longest time without a frame, from `since` on.
@@ -57,8 +57,12 @@ fn one_of_two_origins(signal: i32, more: &str, most: Duration) {
     wait_for("the pull goes on", PATIENCE, || {
         (lines(&edge, &["pull goes on"]) > 0).then_some(())
     });
-    for player in &players {
-        player.wait_more(150, PATIENCE);
+    // All at once: two seconds of stream for each, counted from the same moment.
+    let before: Vec<usize> = players.iter().map(Player::tag_count).collect();
+    for (player, before) in players.iter().zip(before) {
+        player.wait("150 more tags", PATIENCE, |flv| {
+            flv.tags.len() >= before + 150
+        });
     }
     let gaps: Vec<Duration> = players
         .iter()
@@ -106,6 +110,34 @@ fn an_origin_hangs_and_another_is_warm() {
         "stall: 1s, standby: on",
         Duration::from_secs(3),
     );
+}
+
+/// The other origin is away: it is not asked again and again for each stream, and the one that plays is not asked a second time.
+#[test]
+fn a_standby_without_another_origin_is_quiet() {
+    let origin = Server::start("");
+    let _feed = Feed::start(&origin, "live", "x", Plan::of(&fixtures::h264_aac()));
+    origin.wait_stream("/live/x.flv");
+    let port = super::super::support::proxies::free_port();
+    let origins = [rtmp_of(&origin), format!("127.0.0.1:{port}")];
+    let edge = Server::start(&edge_of(
+        &origins,
+        "standby: on, retry: 100ms, health_check: 1s",
+    ));
+    let player = Player::open(&edge, "/live/x.flv");
+    player.wait("frames", PATIENCE, |flv| flv.frames(VIDEO).len() > 5);
+    edge.wait_log(&["an origin is not well"], PATIENCE);
+    let refused = || lines(&edge, &["the connection was refused"]);
+    let before = refused();
+    assert!(before <= 3, "{before} attempts");
+    stays("nobody is asked", Duration::from_secs(2), || {
+        refused() == before && origin.connections("rtmp") <= 3
+    });
+    assert_eq!(lines(&origin, &["play ended"]), 0);
+    // It comes, and is kept warm.
+    let second = Server::start(&format!("rtmp: {{ listen: [\"127.0.0.1:{port}\"] }}\n"));
+    let _feed = Feed::start(&second, "live", "x", Plan::of(&fixtures::h264_aac()));
+    edge.wait_log(&["standby warm", &port.to_string()], PATIENCE);
 }
 
 /// The only origin is started again: players of the edge are held and go on.

@@ -216,54 +216,6 @@ fn redirects_of_http_origins() {
     drop(nginx);
 }
 
-/// A node that would have a stream from itself refuses, and so does a ring of three.
-#[test]
-fn no_relay_goes_in_a_circle() {
-    let ports: Vec<u16> = (0..3)
-        .map(|_| super::super::support::proxies::free_port())
-        .collect();
-    for protocol in ["rtmp", "flv"] {
-        let listen = |n: usize| {
-            let other = match protocol {
-                "rtmp" => "rtmp",
-                _ => "http",
-            };
-            format!("{other}: {{ listen: [\"127.0.0.1:{}\"] }}\n", ports[n])
-        };
-        let node = |n: usize, origin: usize| {
-            let origin = format!("127.0.0.1:{}", ports[origin]);
-            Server::start(&(listen(n) + &edge_of(&[origin], &format!("protocol: {protocol}"))))
-        };
-        let itself = node(0, 0);
-        let since = Instant::now();
-        assert_eq!(
-            http::get(itself.address("http"), "/live/x.flv").status,
-            508,
-            "{protocol}"
-        );
-        assert!(since.elapsed() < Duration::from_secs(3));
-        let mut client =
-            super::super::support::rtmp::Client::connect(itself.address("rtmp"), "live")
-                .expect("RTMP");
-        assert_ne!(
-            client.publish("y").expect("an answer"),
-            "NetStream.Publish.Start",
-            "{protocol}"
-        );
-        drop(itself);
-        let ring = [node(0, 1), node(1, 2), node(2, 0)];
-        let since = Instant::now();
-        for server in &ring {
-            assert_eq!(
-                http::get(server.address("http"), "/live/x.flv").status,
-                508,
-                "{protocol}"
-            );
-        }
-        assert!(since.elapsed() < Duration::from_secs(9));
-    }
-}
-
 const KEY: &str = "0123456789abcdef0123456789abcdef";
 
 /// The query goes to the origin, whose word on it is passed on; with `token_traverse`, it judges each player.

@@ -11,7 +11,7 @@ use super::super::support::player::Player;
 use super::super::support::programs::{self, FFMPEG_DEBIAN};
 use super::super::support::rtmp::Client;
 use super::super::support::server::Server;
-use super::super::support::{PATIENCE, fixtures, wait_for};
+use super::super::support::{PATIENCE, fixtures, stays, wait_for};
 use super::{edge_of, lines, rtmp_of};
 
 /// What is published at an edge is played there, at its origin, and at another edge.
@@ -150,6 +150,84 @@ fn a_forward_tries_again() {
     let destination = Server::start(&listen);
     let player = Player::open(&destination, "/live/x.flv");
     player.wait("frames again", PATIENCE, |flv| flv.frames(VIDEO).len() > 25);
+    assert!(feed.is_running());
+}
+
+/// A publisher leaves, and the server that it was pushed to does not wait for it as long as this one does: nothing is pushed again before it
+/// comes back, or the last frames would play there once more.
+#[test]
+fn nothing_is_forwarded_twice() {
+    let target = Server::start(
+        "vhosts:\n  __defaultVhost__:\n    publish: { normal_timeout: 1s, republish_wait: 1s }\n",
+    );
+    let server = Server::start(&format!(
+        "vhosts:\n  __defaultVhost__:\n    publish: {{ republish_wait: 20s }}\n    forward: {{ enabled: on, destination: \"{}\" }}\n",
+        rtmp_of(&target)
+    ));
+    let plan = || Plan::of(&fixtures::h264_aac());
+    let feed = Feed::start(&server, "live", "x", plan());
+    Player::open(&target, "/live/x.flv")
+        .wait("a second", PATIENCE, |flv| flv.frames(VIDEO).len() > 25);
+    feed.abandon();
+    server.wait_log(&["forward failed"], PATIENCE);
+    // The first pause is 100 ms.
+    stays("it is not published again", Duration::from_secs(2), || {
+        lines(&target, &["publish started"]) == 1
+    });
+    let feed = Feed::start(&server, "live", "x", plan());
+    let player = Player::open(&target, "/live/x.flv");
+    player.wait("a second", PATIENCE, |flv| flv.frames(VIDEO).len() > 25);
+    assert_eq!(lines(&target, &["publish started"]), 2);
+    assert!(feed.is_running());
+}
+
+/// Back ends that are not there, hang, or answer nonsense: the publisher is not held for any of them, and each is said.
+#[test]
+fn back_ends_that_do_not_answer() {
+    let target = Server::start("");
+    let urls = format!("[\"rtmp://{}/copy/[stream]\"]", rtmp_of(&target));
+    let asked = AtomicUsize::new(0);
+    let backend = Backend::start(move |_| {
+        let yes = |body: &str| Reply::Status(200, body.to_owned());
+        match asked.fetch_add(1, Ordering::Relaxed) {
+            0 => yes("<html>sorry</html>"),
+            1 => yes("{\"code\": 1}"),
+            2 => yes("{\"code\": 0, \"data\": {\"urls\": \"rtmp://127.0.0.1/live/x\"}}"),
+            3 => Reply::Late(Duration::from_secs(8), "{\"code\": 0}".to_owned()),
+            _ => yes(&format!("{{\"code\": 0, \"data\": {{\"urls\": {urls}}}}}")),
+        }
+    });
+    let ask = |url: &str| {
+        Server::start(&format!(
+            "vhosts:\n  __defaultVhost__:\n    forward: {{ enabled: on, backend: {url:?} }}\n"
+        ))
+    };
+    let server = ask(&backend.url("/forward"));
+    let since = Instant::now();
+    let feed = Feed::start(&server, "live", "x", Plan::of(&fixtures::h264_aac()));
+    assert!(
+        since.elapsed() < Duration::from_secs(2),
+        "the publisher is not held"
+    );
+    let near = Player::open(&server, "/live/x.flv");
+    near.wait("frames", PATIENCE, |flv| flv.frames(VIDEO).len() > 25);
+    let said = "did not say where to forward";
+    for why in ["the answer is not", "code 1", "no answer in 5s"] {
+        server.wait_log(&[said, why], PATIENCE);
+    }
+    assert_eq!(lines(&server, &[said]), 4);
+    target.wait_stream("/copy/x.flv");
+    assert_eq!(near.ended(), None);
+    assert!(feed.is_running());
+
+    let nobody = ask(&format!(
+        "http://127.0.0.1:{}/forward",
+        super::super::support::proxies::free_port()
+    ));
+    let feed = Feed::start(&nobody, "live", "x", Plan::of(&fixtures::h264_aac()));
+    nobody.wait_log(&[said, "again_in"], PATIENCE);
+    let near = Player::open(&nobody, "/live/x.flv");
+    near.wait("frames", PATIENCE, |flv| flv.frames(VIDEO).len() > 25);
     assert!(feed.is_running());
 }
 
