@@ -29,7 +29,7 @@ use crate::config::{self, Config, UrlScheme};
 use crate::play::{Live, LiveProxy, ReloadError};
 use crate::proxy::{ProxiedConnections, ProxyProtocol, Router, UpstreamError};
 use crate::rtmp::listener::RtmpApp;
-use crate::tls::{self, AcceptorError, CertError, CertSource, CertStore, TlsConnections};
+use crate::tls::{self, AcceptorError, CertError, CertSource, CertStore, Door, TlsConnections};
 
 /// Read buffer of a player's connection in bytes: a request header fits; pingora's default of 64 KiB would be most of what a
 /// player costs.
@@ -139,7 +139,8 @@ pub fn assemble(config: &Config, opt: Opt) -> Result<Assembled, StartError> {
         stores.rtmps = Some(Arc::clone(&store));
         let header = announced(tls.proxy_protocol, "rtmps");
         let counters = live.shared_counters();
-        let app = TlsConnections::new(app, tls::acceptor(&store, false)?, counters, "rtmps");
+        let app = TlsConnections::new(app, tls::acceptor(&store, false)?, counters, "rtmps")
+            .behind(door(&live));
         rtmp.add(
             "rtmps",
             &mut binder,
@@ -173,7 +174,8 @@ pub fn assemble(config: &Config, opt: Opt) -> Result<Assembled, StartError> {
         stores.https = Some(Arc::clone(&store));
         let header = announced(https.proxy_protocol, "https");
         let acceptor = tls::acceptor(&store, https.http2)?;
-        let app = TlsConnections::new(app, acceptor, live.shared_counters(), "https");
+        let app =
+            TlsConnections::new(app, acceptor, live.shared_counters(), "https").behind(door(&live));
         http.add(
             "https",
             &mut binder,
@@ -196,7 +198,7 @@ pub fn assemble(config: &Config, opt: Opt) -> Result<Assembled, StartError> {
         let mut service = Group::new("api");
         // A request is a look at a few tables.
         service.threads = Some(1);
-        let app = live.connections_for(proxy);
+        let app = live.connections_for(proxy).unbounded();
         let addresses = &live_config.api.listen;
         service.add("api", &mut binder, addresses, HTTP_READ_BUFFER, app)?;
         server.add_service(service);
@@ -232,6 +234,12 @@ impl Assembled {
             shutdown_signal: Box::new(signals),
         });
     }
+}
+
+/// Who may wait for the end of a handshake.
+fn door(live: &Live) -> Door {
+    let live = live.clone();
+    Arc::new(move |peer| Some(Box::new(live.wait_at_door(peer)?) as Box<_>))
 }
 
 fn http_options(http: &config::Http) -> HttpServerOptions {

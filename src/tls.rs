@@ -21,7 +21,7 @@ use thiserror::Error;
 
 use crate::config;
 
-pub use accept::{AcceptorError, TLS_HANDSHAKE, TlsConnections, acceptor};
+pub use accept::{AcceptorError, Door, TLS_HANDSHAKE, TlsConnections, acceptor};
 
 /// One certificate to serve.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -227,18 +227,19 @@ impl Item for Cert {
 section! {
     /// Bounds on what peers take.
     pub struct Limits {
-        /// Connections of all kinds together; 0 is no limit. Each needs a file descriptor, so the hard limit of open
-        /// files (`ulimit -Hn`) should be above it.
+        /// Publishers, players, and files and proxied requests that are under way, together; 0 is no limit. Each request of an HTTP/2
+        /// connection is one of them. Each connection needs a file descriptor, so the hard limit of open files (`ulimit -Hn`) should be above it.
         connections: u32 = 20_000 => Int { range: 0..=MAX_COUNT, zero: NO_LIMIT },
-        /// Connections from one address; 0 is no limit. Set it when the server faces the open network and no proxy
+        /// Those of one address; 0 is no limit. As many of its connections may ask for nothing at the moment, be it in TLS's handshake, before
+        /// their first request or between two; more are closed, but for those of `trusted_proxies`. Set it when the server faces the open network and no proxy
         /// stands before it; whole companies and mobile networks share one address. An IPv6 client is known by the first 64 bits of its
         /// address, in all limits for addresses: the rest is its own to choose.
         connections_per_ip: u32 = 0 => Int { range: 0..=MAX_COUNT, zero: NO_LIMIT },
         /// New connections in a second from one address; 0 is no limit. Those beyond are closed unheard, before TLS; peers of
         /// `trusted_proxies` are let off, since they come for many. It keeps one client from taking the server's time from the others.
         accept_rate_per_ip: u32 = 0 => Int { range: 0..=MAX_COUNT, zero: NO_LIMIT },
-        /// Plays, publishes and files that one address may ask for in a second; 0 is no limit. Those beyond get 503 with `Retry-After`. A
-        /// page that plays asks once for each stream.
+        /// Plays, publishes, files and proxied requests that one address may ask for in a second; 0 is no limit. Those beyond get 503 with
+        /// `Retry-After`. A page that plays asks once for each stream; a site behind `routes`, for each part of a page.
         request_rate_per_ip: u32 = 0 => Int { range: 0..=MAX_COUNT, zero: NO_LIMIT },
         /// What a publisher may send, in kilobits a second, on average over 5 s; 0 is no limit. One that sends more is ended. Encoders
         /// that send a file as fast as they can are over any limit.

@@ -385,13 +385,7 @@ impl Hub {
 
     /// Ends a stream and its publisher at once: another server has it now, and players look for it there.
     pub fn evict(&self, key: &StreamKey, reason: EndReason) {
-        let mut registry = self.inner.registry.lock();
-        if let Some(entry) = registry.streams.remove(key) {
-            if let Some(control) = entry.control {
-                control.end(reason);
-            }
-            entry.stream.end(reason);
-        }
+        self.end(key, reason);
     }
 
     fn became_ready(&self, key: &StreamKey) {
@@ -401,15 +395,20 @@ impl Hub {
     /// Called by a claim's end.
     fn release(
         &self,
-        key: &StreamKey,
+        stream: &Arc<Stream>,
         control: &Arc<Control>,
         publisher: u64,
         now: Instant,
     ) -> Counters {
+        let key = stream.key();
         let mut registry = self.inner.registry.lock();
         let Some(entry) = registry.streams.get_mut(key) else {
-            return Counters::default();
+            // It was ended: what is left is to say what came.
+            return stream.sent_by(publisher);
         };
+        if !Arc::ptr_eq(&entry.stream, stream) {
+            return stream.sent_by(publisher);
+        }
         let counters = entry.stream.leave(publisher, now);
         if entry
             .control

@@ -99,7 +99,7 @@ impl Publisher {
             return Counters::default();
         }
         self.hub
-            .release(self.stream.key(), &self.control, self.id, Instant::now())
+            .release(&self.stream, &self.control, self.id, Instant::now())
     }
 }
 

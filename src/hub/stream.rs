@@ -279,6 +279,15 @@ impl Stream {
         Some(ingest.counters)
     }
 
+    /// What `publisher` sent to a stream that has ended.
+    pub(super) fn sent_by(&self, publisher: u64) -> Counters {
+        let ingest = self.ingest.lock();
+        match ingest.replaced {
+            Some((old, counters)) if old == publisher => counters,
+            _ => Counters::default(),
+        }
+    }
+
     /// Takes one tag body from `publisher`.
     ///
     /// Returns true when the stream became ready for players by it.
@@ -434,7 +443,10 @@ impl Stream {
         let ingest = &mut *ingest;
         ingest.ended = true;
         ingest.ready = false;
-        ingest.publisher = None;
+        // Its session will ask what it had sent.
+        if let Some(old) = ingest.publisher.take() {
+            ingest.replaced = Some((old, ingest.counters));
+        }
         let budget = self.budget(ingest);
         for feed in ingest.logs.drain(..) {
             feed.end(budget, reason);

@@ -12,10 +12,18 @@ pub(crate) enum Asked {
     /// An RTMP connection, before it said what it wants.
     Connect,
     File,
+    /// What a route sends to an upstream.
+    Proxy,
 }
 
 impl Asked {
-    const ALL: [Self; 4] = [Self::Publish, Self::Play, Self::Connect, Self::File];
+    const ALL: [Self; 5] = [
+        Self::Publish,
+        Self::Play,
+        Self::Connect,
+        Self::File,
+        Self::Proxy,
+    ];
 
     fn name(self) -> &'static str {
         match self {
@@ -23,6 +31,7 @@ impl Asked {
             Self::Play => "play",
             Self::Connect => "connect",
             Self::File => "file",
+            Self::Proxy => "proxy",
         }
     }
 }
@@ -44,6 +53,8 @@ macro_rules! reasons {
 reasons! {
     /// `limits.connections` or `limits.connections_per_ip`.
     Connections = "connections",
+    /// `limits.request_rate_per_ip`.
+    Rate = "request_rate",
     /// `limits.players_per_stream`.
     Players = "players_per_stream",
     /// `limits.streams`.

@@ -1,11 +1,12 @@
-//! What stands between a listener and a pingora HTTP application: a deadline for whole request headers, and HTTP/2 without TLS for
-//! those who speak it.
+//! What stands between a listener and a pingora HTTP application: a deadline for whole request headers, a bound for the connections of one
+//! address that ask for nothing, and HTTP/2 without TLS for those who speak it.
 //!
 //! pingora bounds each read of a request header by 60 s and not the header as a whole, so a client that sends a byte now and then
 //! holds its connection for hours. And where HTTP/2 without TLS is allowed, pingora waits for 24 bytes before it looks at what
 //! they are, without any bound: a request of 18 bytes (`GET / HTTP/1.0`) is never answered. [`HttpConnections`] does both right.
 
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,12 +23,17 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tracing::debug;
 
-use crate::observe::{Count, Counters};
+use crate::observe::Count;
+
+use super::Live;
+use super::limits::Idle;
 
 /// For a connection's first request: from its beginning (after TLS) to the end of the header.
 pub const REQUEST_HEADER: Duration = Duration::from_secs(10);
 /// For the next one on the same connection: pingora keeps an idle connection for 60 s, and then the header has its 10 s.
 pub const NEXT_REQUEST_HEADER: Duration = Duration::from_secs(70);
+/// For the next request of a client that has as many idle connections as it may: its answer is on its way.
+const ONE_TOO_MANY: Duration = Duration::from_secs(1);
 
 /// What an HTTP/2 client sends first (RFC 9113 §3.4).
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -36,7 +42,16 @@ const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 #[derive(Clone, Default)]
 pub(super) struct Deadlines {
     /// Guards the clocks, by the address of the connection's socket digest, which its session has too. Held for a look-up, twice a request.
-    clocks: Arc<Mutex<HashMap<usize, watch::Sender<Option<Instant>>>>>,
+    clocks: Arc<Mutex<HashMap<usize, Clock>>>,
+}
+
+/// Of one connection.
+struct Clock {
+    deadline: watch::Sender<Option<Instant>>,
+    /// Its place among those that ask for nothing at the moment.
+    idle: Option<Idle>,
+    /// Who may have how many of those; none where nobody is bounded.
+    live: Option<Live>,
 }
 
 /// A clock's entry, gone with the connection.
@@ -51,8 +66,15 @@ impl Deadlines {
         &self,
         digest: Arc<SocketDigest>,
         deadline: Instant,
+        idle: Option<Idle>,
+        live: Option<Live>,
     ) -> (Entry, watch::Receiver<Option<Instant>>) {
-        let (clock, watching) = watch::channel(Some(deadline));
+        let (deadline, watching) = watch::channel(Some(deadline));
+        let clock = Clock {
+            deadline,
+            idle,
+            live,
+        };
         self.clocks.lock().insert(address(&digest), clock);
         let entry = Entry {
             deadlines: self.clone(),
@@ -63,23 +85,41 @@ impl Deadlines {
 
     /// The header of a request is there: the clock stands still. Without a clock, nothing.
     pub(super) fn header_came(&self, session: &ServerSession) {
-        self.set(session, None);
+        let idle = self.with(session, |clock, _| {
+            clock.deadline.send_replace(None);
+            clock.idle.take()
+        });
+        // Not under the lock.
+        drop(idle);
     }
 
     /// The request is done, and the next one may come.
     pub(super) fn request_done(&self, session: &ServerSession) {
         // Streams of an HTTP/2 connection come and go at the same time; pingora closes it when it has none for a while.
-        if !session.is_http2() {
-            self.set(session, Some(Instant::now() + NEXT_REQUEST_HEADER));
+        if session.is_http2() {
+            return;
         }
+        self.with(session, |clock, peer| {
+            let mut wait = NEXT_REQUEST_HEADER;
+            if let Some(live) = &clock.live {
+                clock.idle = live.wait_at_door(peer);
+                if clock.idle.is_none() {
+                    wait = ONE_TOO_MANY;
+                }
+            }
+            clock.deadline.send_replace(Some(Instant::now() + wait));
+        });
     }
 
-    fn set(&self, session: &ServerSession, deadline: Option<Instant>) {
-        if let Some(digest) = session.digest().and_then(|d| d.socket_digest.as_ref())
-            && let Some(clock) = self.clocks.lock().get(&address(digest))
-        {
-            clock.send_replace(deadline);
-        }
+    fn with<T>(
+        &self,
+        session: &ServerSession,
+        change: impl FnOnce(&mut Clock, Option<SocketAddr>) -> T,
+    ) -> Option<T> {
+        let digest = session.digest()?.socket_digest.as_ref()?;
+        let mut clocks = self.clocks.lock();
+        let clock = clocks.get_mut(&address(digest))?;
+        Some(change(clock, peer_of(digest)))
     }
 }
 
@@ -87,6 +127,10 @@ impl Drop for Entry {
     fn drop(&mut self) {
         self.deadlines.clocks.lock().remove(&address(&self.digest));
     }
+}
+
+fn peer_of(digest: &SocketDigest) -> Option<SocketAddr> {
+    digest.peer_addr()?.as_inet().copied()
 }
 
 fn address(digest: &Arc<SocketDigest>) -> usize {
@@ -119,12 +163,12 @@ pub struct HttpConnections<A> {
     http1: Arc<Delegate<A>>,
     h2c: Arc<Delegate<A>>,
     allow_h2c: bool,
-    deadlines: Deadlines,
-    counters: Arc<Counters>,
+    live: Live,
+    bounded: bool,
 }
 
 impl<A: HttpServerApp + Send + Sync + 'static> HttpConnections<A> {
-    pub(super) fn new(app: A, deadlines: Deadlines, counters: Arc<Counters>) -> Self {
+    pub(super) fn new(app: A, live: &Live) -> Self {
         let app = Arc::new(app);
         let with_h2c = |h2c| {
             let mut options = app.server_options().cloned().unwrap_or_default();
@@ -138,15 +182,21 @@ impl<A: HttpServerApp + Send + Sync + 'static> HttpConnections<A> {
             http1: with_h2c(false),
             h2c: with_h2c(true),
             allow_h2c: app.server_options().is_some_and(|o| o.h2c),
-            deadlines,
-            counters,
+            live: live.clone(),
+            bounded: true,
         }
+    }
+
+    /// Without a bound for the connections of one address that ask for nothing: for operators, who must get in when others hammer.
+    pub(crate) fn unbounded(mut self) -> Self {
+        self.bounded = false;
+        self
     }
 
     async fn serve(&self, stream: Stream, shutdown: &ShutdownWatch) -> Option<Stream> {
         let plain = stream.get_ssl_digest().is_none();
         if !plain {
-            self.counters.count(Count::TlsHttp);
+            self.live.counters().count(Count::TlsHttp);
         }
         let (stream, h2c) = if self.allow_h2c && plain {
             detect(stream).await?
@@ -168,9 +218,14 @@ impl<A: HttpServerApp + Send + Sync + 'static> ServerApp for HttpConnections<A> 
         let Some(digest) = stream.get_socket_digest() else {
             return self.serve(stream, shutdown).await;
         };
-        let (_entry, clock) = self
-            .deadlines
-            .enter(Arc::clone(&digest), Instant::now() + REQUEST_HEADER);
+        let mut idle = None;
+        if self.bounded {
+            idle = Some(self.live.wait_at_door(peer_of(&digest))?);
+        }
+        let live = self.bounded.then(|| self.live.clone());
+        let deadline = Instant::now() + REQUEST_HEADER;
+        let deadlines = &self.live.inner.deadlines;
+        let (_entry, clock) = deadlines.enter(Arc::clone(&digest), deadline, idle, live);
         tokio::select! {
             biased;
             done = self.serve(stream, shutdown) => done,

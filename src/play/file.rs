@@ -232,6 +232,7 @@ impl Live {
             Ok(admission) => admission,
             Err(refusal) => {
                 info!(peer = %Peer(peer), "file refused: {refusal}");
+                self.counters().turned_away(Asked::File, refusal.reason());
                 return answer::text(
                     session,
                     StatusCode::SERVICE_UNAVAILABLE,

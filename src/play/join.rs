@@ -94,7 +94,7 @@ impl NoPlay {
             // Those of the gate are counted where they are told.
             Self::Left | Self::Denied(_) => return None,
             Self::Away(_) => Reason::Elsewhere,
-            Self::Connections(_) => Reason::Connections,
+            Self::Connections(refusal) => refusal.reason(),
             Self::Missing | Self::Origin(Answer::Missing) | Self::Seat(SeatError::Ended) => {
                 Reason::NotFound
             }
@@ -272,6 +272,20 @@ impl Live {
 
     /// What a play would come to now, for a request that wants to know and no more: it does not wait, and uses nothing up.
     pub(super) async fn look(&self, wish: &Wish) -> Result<(), NoPlay> {
+        let looked = self.try_look(wish).await;
+        if let Err(refused) = &looked
+            && let Some(reason) = refused.reason()
+        {
+            self.counters().turned_away(Asked::Play, reason);
+        }
+        looked
+    }
+
+    async fn try_look(&self, wish: &Wish) -> Result<(), NoPlay> {
+        let _admission = self.admit_player(&wish.client)?;
+        if self.is_blocked(&wish.key) {
+            return Err(NoPlay::Blocked);
+        }
         if let Err(denied) = self.gate().look(wish.ask()) {
             self.denied(&denied, Action::Play, &wish.client, &wish.key);
             return Err(denied.into());

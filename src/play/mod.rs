@@ -42,6 +42,7 @@ use std::time::{Duration, Instant};
 use pingora::Result;
 use pingora::protocols::Stream;
 use pingora::proxy::Session;
+use tracing::info;
 
 use crate::access::{Gate, Hooks};
 use crate::client::Client;
@@ -49,7 +50,7 @@ use crate::clients::Clients;
 use crate::cluster::{Cluster, Load, Redis, Registry};
 use crate::config::{self, UrlScheme};
 use crate::hub::{EndReason, Hub, StreamKey};
-use crate::observe::{Counters, Distribution};
+use crate::observe::{Asked, Count, Counters, Distribution};
 use crate::record::{Recorded, Recorder, Recording};
 use crate::relay::Relay;
 
@@ -63,7 +64,7 @@ use worker::Workers;
 
 pub(crate) use account::{Peer, millis};
 pub(crate) use join::{Joined, NoPlay, Wish};
-pub(crate) use limits::{Admission, Refusal, TurnedAway};
+pub(crate) use limits::{Admission, Idle, Refusal, TurnedAway};
 pub(crate) use page::{MPEGTS_JS, MPEGTS_LICENSE};
 pub(crate) use talk::{Said, Talk};
 
@@ -245,7 +246,7 @@ impl Live {
     where
         A: pingora::apps::HttpServerApp + Send + Sync + 'static,
     {
-        HttpConnections::new(app, self.inner.deadlines.clone(), self.shared_counters())
+        HttpConnections::new(app, self)
     }
 
     /// To be called in `logging`, where there is one: the connection's clock runs again, for the next request's header. Without it,
@@ -321,10 +322,23 @@ impl Live {
         }
     }
 
-    /// A place for a connection that is too many, which is told where to go; `None` where nobody is sent away, or too many are already.
-    pub(crate) fn turn_away(&self, why: Refusal) -> Option<TurnedAway> {
-        let full = matches!(why, Refusal::All(_));
-        (full && self.sends_away()).then(|| self.inner.connections.turn_away())?
+    /// A place for a connection that is too many, for as long as it takes to tell it; `None` when too many are told already.
+    pub(crate) fn turn_away(&self, peer: Option<std::net::SocketAddr>) -> Option<TurnedAway> {
+        self.inner.connections.turn_away(peer)
+    }
+
+    /// A place for a connection that asks for nothing yet, such as one in TLS's handshake; `None` when its address has as many as
+    /// `limits.connections_per_ip` says, and it is to be closed. Proxies of `trusted_proxies` are let off, since they come for many.
+    pub(crate) fn wait_at_door(&self, peer: Option<std::net::SocketAddr>) -> Option<Idle> {
+        let trusted = peer.is_some_and(|peer| self.trusted_proxies().trusts(peer.ip()));
+        let idle = self.inner.connections.idle(peer.filter(|_| !trusted));
+        let refused = |refusal: &Refusal| {
+            self.counters().count(Count::ConnectionRefused);
+            self.counters()
+                .turned_away(Asked::Connect, refusal.reason());
+            info!(peer = %Peer(peer), "connection refused: {refusal}");
+        };
+        idle.inspect_err(refused).ok()
     }
 
     /// Starts the hub's clock on the current runtime, once.

@@ -16,7 +16,7 @@ use crate::hub::{EndReason, PublishError, PushError};
 use crate::ingest::{Ended, Ingest, Refused, Wanted};
 use crate::media::flv::{FlvError, FlvReader, TAG_AUDIO, TAG_SCRIPT, TAG_VIDEO};
 use crate::media::{FrameKind, TagError, metadata};
-use crate::observe::{Asked, Count, Reason};
+use crate::observe::{Asked, Count};
 use crate::relay::NotTaken;
 
 use super::account::Peer;
@@ -47,9 +47,12 @@ impl End {
     fn status(&self) -> StatusCode {
         match self {
             Self::Ended(Ended::Claim(EndReason::Operator)) => StatusCode::FORBIDDEN,
+            Self::Ended(Ended::Claim(EndReason::Shutdown) | Ended::TooFast(_)) => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             Self::Ended(Ended::Claim(_)) => StatusCode::CONFLICT,
             Self::Ended(Ended::Origin) => StatusCode::BAD_GATEWAY,
-            Self::Ended(Ended::Expired | Ended::TooFast(_)) => StatusCode::FORBIDDEN,
+            Self::Ended(Ended::Expired) => StatusCode::FORBIDDEN,
             Self::Ended(_) => StatusCode::REQUEST_TIMEOUT,
             Self::Container(_) | Self::Tag(_) | Self::Body(_) => StatusCode::BAD_REQUEST,
         }
@@ -97,7 +100,7 @@ impl Live {
                 info!("publish refused: {refusal}");
                 self.counters().count(Count::PublishRefused);
                 self.counters()
-                    .turned_away(Asked::Publish, Reason::Connections);
+                    .turned_away(Asked::Publish, refusal.reason());
                 let line = refusal.to_string();
                 let status = StatusCode::SERVICE_UNAVAILABLE;
                 answer::text(session, status, crossdomain, &line).await?;
@@ -159,8 +162,8 @@ impl Live {
 }
 
 /// Reads on for a moment after a refusal: an HTTP/2 stream that is dropped with a body on its way is reset, and the client would
-/// see that instead of the answer.
-async fn discard(session: &mut Session) {
+/// see that instead of the answer. Over HTTP/1 the connection is not used again.
+pub(super) async fn discard(session: &mut Session) {
     if !session.is_http2() {
         return;
     }

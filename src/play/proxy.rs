@@ -6,16 +6,17 @@ use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorSource, ErrorType, Result};
-use tracing::debug;
+use tracing::{debug, info};
 
 use crate::config::RouteStreams;
+use crate::observe;
 use crate::proxy::{Asked, Forwarding, Route, Router, UpstreamError};
 
 use super::file::{self, Place, Sent};
 use super::request::Streamed;
 use super::route::{self, Route as Meant};
 use super::to_node::ToNode;
-use super::{Live, http as answer, page};
+use super::{Admission, Live, Peer, Refusal, http as answer, page};
 
 /// What is kept of a request while it is proxied.
 #[derive(Default)]
@@ -24,6 +25,8 @@ pub struct Context {
     node: Option<Box<ToNode>>,
     /// The upstream of its route.
     forwarding: Option<Box<Forwarding>>,
+    /// Its place among the connections, while it is proxied.
+    admission: Option<Admission>,
 }
 
 /// What the binary serves. A proxy of one's own calls [`Live::handle`] instead.
@@ -81,6 +84,21 @@ impl LiveProxy {
                 .to_owned(),
         };
         self.router.forward(session, route, asked)
+    }
+
+    /// A request for an upstream that is over a limit.
+    async fn too_many(&self, session: &mut Session, refusal: Refusal) -> Result<()> {
+        info!(
+            peer = %Peer(self.live.peer_of(session)),
+            path = session.req_header().uri.path(),
+            "proxied request refused: {refusal}"
+        );
+        self.live
+            .counters()
+            .turned_away(observe::Asked::Proxy, refusal.reason());
+        let line = refusal.to_string();
+        let status = StatusCode::SERVICE_UNAVAILABLE;
+        self.live.refuse_upload(session, status, &line).await
     }
 
     /// What has no route: the player page, its list of files, and files.
@@ -147,6 +165,13 @@ impl ProxyHttp for LiveProxy {
             && self.live.send_file(session, Place::Plain).await? == Sent::Yes
         {
             return Ok(true);
+        }
+        match self.live.admit(self.live.peer_of(session)) {
+            Ok(admission) => ctx.admission = Some(admission),
+            Err(refusal) => {
+                self.too_many(session, refusal).await?;
+                return Ok(true);
+            }
         }
         ctx.forwarding = self.forward(session, &route).map(Box::new);
         Ok(false)

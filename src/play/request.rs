@@ -23,7 +23,7 @@ use super::to_node::ToNode;
 use super::transport::{Framing, Transport};
 use super::websocket::{self, CloseCode, Handshake};
 use super::wire::Connection;
-use super::{Handled, Live, http, socket, take};
+use super::{Handled, Live, http, post, socket, take};
 
 /// What became of a request.
 pub(super) enum Streamed {
@@ -95,7 +95,7 @@ impl Live {
             Route::Refused(status, why) => {
                 // A file may have a name that no stream has.
                 if !self.send_file_at_mount(session).await? {
-                    self.text(session, status, &why).await?;
+                    self.refuse_upload(session, status, &why).await?;
                 }
                 return Ok(Streamed::Yes);
             }
@@ -213,6 +213,22 @@ impl Live {
 
     async fn text(&self, session: &mut Session, status: StatusCode, line: &str) -> Result<()> {
         http::text(session, status, &self.config().http.crossdomain, line).await
+    }
+
+    /// As [`Live::text`], to a request that may have a body, which nobody wants.
+    pub(super) async fn refuse_upload(
+        &self,
+        session: &mut Session,
+        status: StatusCode,
+        line: &str,
+    ) -> Result<()> {
+        if session.is_body_empty() {
+            return self.text(session, status, line).await;
+        }
+        session.set_keepalive(None);
+        self.text(session, status, line).await?;
+        post::discard(session).await;
+        Ok(())
     }
 
     /// `accept`: the answer to a WebSocket's key.

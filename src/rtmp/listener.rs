@@ -25,8 +25,8 @@ use crate::access::{Farewell, Traffic};
 use crate::hub::{EndReason, PushError};
 use crate::ingest::{self, Ended, Ingest};
 use crate::media::{FrameKind, metadata};
-use crate::observe::{Asked, Count, Reason};
-use crate::play::{Admission, Joined, Live, Peer, SERVER, TurnedAway};
+use crate::observe::{Asked, Count};
+use crate::play::{Admission, Joined, Live, Peer, Refusal, SERVER, TurnedAway};
 
 use super::player_talk::PlayerTalk;
 use super::{Connect, Event, MediaKind, Play, ProtocolError, Reject, ServerSession, SessionConfig};
@@ -49,6 +49,21 @@ impl RtmpApp {
     /// Publishers of this application feed `live`.
     pub fn new(live: Live) -> Self {
         Self { live }
+    }
+}
+
+impl RtmpApp {
+    /// A place for a connection that is over a limit: it learns of that, or of a server with room. None when too many are told already.
+    fn too_many(&self, peer: Option<SocketAddr>, refusal: Refusal) -> Option<Place> {
+        let place = self.live.turn_away(peer);
+        if matches!(refusal, Refusal::All(_)) && self.live.sends_away() && place.is_some() {
+            return place.map(Place::Away);
+        }
+        let counters = self.live.counters();
+        counters.count(Count::ConnectionRefused);
+        counters.turned_away(Asked::Connect, refusal.reason());
+        info!("connection refused: {refusal}");
+        place.map(|place| Place::Nowhere(place, refusal))
     }
 }
 
@@ -77,22 +92,13 @@ impl ServerApp for RtmpApp {
         );
         async {
             let place = match self.live.admit(peer) {
-                Ok(admission) => Ok(Place::Here(admission)),
-                Err(refusal) => self.live.turn_away(refusal).map(Place::Away).ok_or(refusal),
+                Ok(admission) => Some(Place::Here(admission)),
+                Err(refusal) => self.too_many(peer, refusal),
             };
-            match place {
-                Ok(place) => {
-                    Connection::new(self.live.clone(), id, stream, peer, place)
-                        .run(shutdown.clone())
-                        .await;
-                }
-                Err(refusal) => {
-                    self.live.counters().count(Count::ConnectionRefused);
-                    self.live
-                        .counters()
-                        .turned_away(Asked::Connect, Reason::Connections);
-                    info!("connection refused: {refusal}");
-                }
+            if let Some(place) = place {
+                Connection::new(self.live.clone(), id, stream, peer, place)
+                    .run(shutdown.clone())
+                    .await;
             }
         }
         .instrument(span)
@@ -121,6 +127,8 @@ struct Connection {
     admission: Option<Admission>,
     /// Its place beside them, for one that is too many and may learn where there is room.
     turned_away: Option<TurnedAway>,
+    /// Why it is too many, for one that may not go on.
+    refusal: Option<Refusal>,
     /// Whether it came over TLS.
     secure: bool,
 }
@@ -129,6 +137,8 @@ struct Connection {
 enum Place {
     Here(Admission),
     Away(TurnedAway),
+    /// It is told why, and no more.
+    Nowhere(TurnedAway, Refusal),
 }
 
 struct Publishing {
@@ -183,9 +193,10 @@ impl Connection {
             server: SERVER.to_owned(),
             ..SessionConfig::default()
         };
-        let (admission, turned_away) = match place {
-            Place::Here(admission) => (Some(admission), None),
-            Place::Away(turned_away) => (None, Some(turned_away)),
+        let (admission, turned_away, refusal) = match place {
+            Place::Here(admission) => (Some(admission), None, None),
+            Place::Away(turned_away) => (None, Some(turned_away), None),
+            Place::Nowhere(turned_away, refusal) => (None, Some(turned_away), Some(refusal)),
         };
         let secure = io.get_ssl_digest().is_some();
         Self {
@@ -202,6 +213,7 @@ impl Connection {
             farewell: None,
             admission,
             turned_away,
+            refusal,
             secure,
         }
     }

@@ -6,6 +6,8 @@
 //!
 //! A handshake that fails or is late is logged with the peer and the reason, counted, and disturbs nobody else.
 
+use std::any::Any;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -76,7 +78,12 @@ pub struct TlsConnections<A> {
     counters: Arc<Counters>,
     /// Its name in logs.
     listener: &'static str,
+    door: Option<Door>,
 }
+
+/// Asked for a place for each handshake, by the peer's address; the place is dropped when the handshake is over. Without one, the
+/// connection is closed.
+pub type Door = Arc<dyn Fn(Option<SocketAddr>) -> Option<Box<dyn Any + Send>> + Send + Sync>;
 
 impl<A> TlsConnections<A> {
     /// `listener`: its name in logs. Handshakes that fail are counted in `counters`.
@@ -91,7 +98,15 @@ impl<A> TlsConnections<A> {
             acceptor,
             counters,
             listener,
+            door: None,
         }
+    }
+
+    /// Bounds the handshakes that are under way.
+    #[must_use]
+    pub fn behind(mut self, door: Door) -> Self {
+        self.door = Some(door);
+        self
     }
 
     async fn handshake(&self, stream: Stream) -> Result<Stream, Failed> {
@@ -121,7 +136,16 @@ impl<A: ServerApp + Send + Sync + 'static> ServerApp for TlsConnections<A> {
         shutdown: &ShutdownWatch,
     ) -> Option<Stream> {
         let digest = stream.get_socket_digest();
-        let mut stream = match self.handshake(stream).await {
+        let place = match &self.door {
+            Some(door) => {
+                let peer = digest.as_ref().and_then(|digest| digest.peer_addr());
+                Some(door(peer.and_then(|peer| peer.as_inet()).copied())?)
+            }
+            None => None,
+        };
+        let made = self.handshake(stream).await;
+        drop(place);
+        let mut stream = match made {
             Ok(stream) => stream,
             Err(failed) => {
                 let peer = digest.as_ref().and_then(|digest| digest.peer_addr());

@@ -1,14 +1,16 @@
 //! Who may: what each client really sees, by rule, protocol and action; and what the log tells of it.
 
 mod hooks;
+mod limits;
+mod probe;
+mod table;
 mod tokens;
 
 use std::process::Command;
 
 use super::support::feed::{Feed, Plan};
 use super::support::flv::VIDEO;
-use super::support::programs::{FFMPEG_DEBIAN, curl, ffmpeg_current, publish, run};
-use super::support::rtmp::Client;
+use super::support::programs::{FFMPEG_DEBIAN, ffmpeg_current, publish, run};
 use super::support::server::Server;
 use super::support::{PATIENCE, fixtures, http, wait_for};
 
@@ -40,147 +42,6 @@ vhosts:
   token-publish.test:
     tokens: { publish: { enabled: on, keys: [{ key: 0123456789abcdef }] } }
 ";
-
-/// What a client of each protocol sees when it wants to play from a vhost: `200`, or the status, or RTMP's code.
-fn plays(server: &Server, vhost: &str, page: Option<&str>) -> Vec<(&'static str, String)> {
-    let address = server.address("http");
-    let path = |ending: &str| format!("/live/x.{ending}?vhost={vhost}");
-    let with_curl = |arguments: &[&str], ending: &str| {
-        let mut command = curl();
-        command.args(["-m", "2", "-o", "/dev/null", "-w", "%{http_code}"]);
-        command.args(arguments);
-        if let Some(page) = page {
-            command.args(["-e", page]);
-        }
-        command.arg(server.http(&path(ending)));
-        // A stream does not end, so curl ends it: its status is there all the same.
-        String::from_utf8(run(&mut command, PATIENCE).stdout).expect("text")
-    };
-    let referer = page.map(|page| ("Referer", page));
-    let head = |extra: &[(&str, &str)], method: &str| {
-        let mut headers = extra.to_vec();
-        headers.extend(referer);
-        let answer = http::request(address, method, &path("flv"), &headers).expect("an answer");
-        answer.status.to_string()
-    };
-    let rtmp = || {
-        let address = server.address("rtmp");
-        let mut client = Client::connect(address, &format!("live?vhost={vhost}")).expect("RTMP");
-        client.play("x").expect("an answer").0
-    };
-    let mut seen = vec![
-        ("flv", with_curl(&["--http1.1"], "flv")),
-        ("http2", with_curl(&["--http2-prior-knowledge"], "flv")),
-        ("ts", with_curl(&["--http1.0"], "ts")),
-        ("aac", with_curl(&["--http1.1"], "aac")),
-        ("head", head(&[], "HEAD")),
-        ("websocket", head(&WEBSOCKET, "GET")),
-    ];
-    // This client sends no pageUrl.
-    if page.is_none() {
-        seen.push(("rtmp", rtmp()));
-    }
-    seen
-}
-
-#[test]
-fn playing_is_judged_alike_in_every_protocol() {
-    let server = Server::start(VHOSTS);
-    let address = server.address("rtmp");
-    let feed = |vhost: &str| {
-        let app = format!("live?vhost={vhost}");
-        let url = format!("rtmp://{address}/{app}");
-        Feed::start_as(address, &app, &url, "x", Plan::of(&fixtures::h264_aac()))
-    };
-    // Publishing is closed there for this client: nobody gets to see whether the stream is there.
-    let no_feed = ["no-rules.test"];
-    let rows: &[(&str, Option<&str>, &str)] = &[
-        ("open.test", None, "200"),
-        ("deny-play.test", None, "403"),
-        ("allow-others.test", None, "403"),
-        ("no-rules.test", None, "403"),
-        ("refer.test", None, "403"),
-        ("refer.test", Some("https://evilpage.test/"), "403"),
-        ("refer.test", Some("https://www.page.test/x"), "200"),
-        ("refer-none.test", None, "200"),
-        ("refer-none.test", Some("https://page.test/"), "403"),
-        ("token-play.test", None, "401"),
-    ];
-    for (vhost, page, status) in rows {
-        let _feed = (!no_feed.contains(vhost)).then(|| feed(vhost));
-        if *status == "200" && page.is_none() {
-            server.wait_stream(&format!("/live/x.flv?vhost={vhost}"));
-        }
-        for (protocol, seen) in plays(&server, vhost, *page) {
-            let expected = match (protocol, *status) {
-                ("rtmp", "200") => "NetStream.Play.Start",
-                ("rtmp", _) => "NetStream.Play.Failed",
-                ("websocket", "200") => "101",
-                (_, status) => status,
-            };
-            assert_eq!(seen, expected, "{vhost} {page:?} {protocol}");
-        }
-    }
-    let line = server.wait_log(&["reason=\"denied\"", "vhost=\"deny-play.test\""], PATIENCE);
-    for part in ["action=\"play\"", "by=\"address\"", "deny play 127.0.0.0/8"] {
-        assert!(line.contains(part), "{line}");
-    }
-}
-
-#[test]
-fn publishing_is_judged_alike_in_every_protocol() {
-    let server = Server::start(VHOSTS);
-    let rows: &[(&str, &str)] = &[
-        ("open.test", "200"),
-        ("deny-play.test", "200"),
-        ("deny-publish.test", "403"),
-        ("no-rules.test", "403"),
-        ("refer.test", "200"),
-        ("token-publish.test", "401"),
-    ];
-    let file = format!("@{}", fixtures::h264_aac().display());
-    for (vhost, status) in rows {
-        let address = server.address("rtmp");
-        let mut client = Client::connect(address, &format!("live?vhost={vhost}")).expect("RTMP");
-        let code = client.publish("by-rtmp").expect("an answer");
-        let expected = match *status {
-            "200" => "NetStream.Publish.Start",
-            _ => "NetStream.Publish.Denied",
-        };
-        assert_eq!(code, expected, "{vhost} rtmp");
-        for (protocol, method) in [("--http1.1", "POST"), ("--http2-prior-knowledge", "PUT")] {
-            let mut command = curl();
-            command.args([
-                protocol,
-                "-X",
-                method,
-                "-o",
-                "/dev/null",
-                "-w",
-                "%{http_code}",
-            ]);
-            command.args(["--data-binary", &file]);
-            command.arg(server.http(&format!("/live/by-{method}.flv?vhost={vhost}")));
-            let seen = String::from_utf8(run(&mut command, PATIENCE).stdout).expect("text");
-            assert_eq!(seen, *status, "{vhost} {protocol}");
-        }
-    }
-    let line = server.wait_log(
-        &[
-            "reason=\"denied\"",
-            "vhost=\"deny-publish.test\"",
-            "protocol=\"rtmp\"",
-        ],
-        PATIENCE,
-    );
-    for part in [
-        "action=\"publish\"",
-        "by=\"address\"",
-        "deny publish 127.0.0.1",
-    ] {
-        assert!(line.contains(part), "{line}");
-    }
-}
 
 /// What people see in the window of the program that they use.
 #[test]

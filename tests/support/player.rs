@@ -53,8 +53,24 @@ impl Player {
         headers: &[(&str, &str)],
         receive_buffer: Option<usize>,
     ) -> Player {
+        let socket = TcpStream::connect(address).expect("the server accepts");
+        Player::open_on(socket, address, path, headers, receive_buffer)
+    }
+
+    /// From an address of this machine.
+    pub fn open_from(from: &str, address: SocketAddr, path: &str) -> Player {
+        let socket = super::sockets::connect_from(from, address).expect("the server accepts");
+        Player::open_on(socket, address, path, &[], None)
+    }
+
+    fn open_on(
+        mut socket: TcpStream,
+        address: SocketAddr,
+        path: &str,
+        headers: &[(&str, &str)],
+        receive_buffer: Option<usize>,
+    ) -> Player {
         use std::io::Write;
-        let mut socket = TcpStream::connect(address).expect("the server accepts");
         if let Some(size) = receive_buffer {
             set_receive_buffer(&socket, size);
         }

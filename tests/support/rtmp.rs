@@ -44,7 +44,10 @@ pub struct Client {
 
 /// Only the handshake, with the simple form of C1; the connection that is left.
 pub fn handshake(address: SocketAddr) -> io::Result<TcpStream> {
-    let mut stream = TcpStream::connect(address)?;
+    handshake_on(TcpStream::connect(address)?)
+}
+
+fn handshake_on(mut stream: TcpStream) -> io::Result<TcpStream> {
     stream.set_read_timeout(Some(ANSWER))?;
     stream.set_nodelay(true)?;
     let mut hello = vec![3];
@@ -72,14 +75,34 @@ impl Client {
     /// As [`Client::connect`], with a tcUrl of its own, whose host is the vhost.
     pub fn connect_as(address: SocketAddr, app: &str, tc_url: &str) -> io::Result<Client> {
         let mut client = Client::start(address)?;
-        client.send(
+        client.ask_to_connect(app, tc_url)?;
+        client.create_stream()?;
+        Ok(client)
+    }
+
+    /// As [`Client::connect`], from an address of this machine; the code when the connection is refused, or `closed`.
+    pub fn try_connect(from: &str, address: SocketAddr, app: &str) -> Result<Client, String> {
+        let closed = |_| "closed".to_owned();
+        let stream = super::sockets::connect_from(from, address).map_err(closed)?;
+        let mut client = Client::start_on(stream).map_err(closed)?;
+        let answer = client.ask_to_connect(app, &format!("rtmp://{address}/{app}"));
+        let answer = answer.map_err(closed)?;
+        if amf::command_name(&answer.body).as_deref() == Some("_error") {
+            return Err(amf::text_property(&answer.body, "code").unwrap_or_default());
+        }
+        client.create_stream().map_err(closed)?;
+        Ok(client)
+    }
+
+    fn ask_to_connect(&mut self, app: &str, tc_url: &str) -> io::Result<Message> {
+        self.send(
             2,
             SET_CHUNK_SIZE,
             0,
             0,
             &u32::try_from(CHUNK_SIZE).expect("small").to_be_bytes(),
         )?;
-        client.command(
+        self.command(
             0,
             "connect",
             vec![Amf::Object(vec![
@@ -89,22 +112,29 @@ impl Client {
                 ("tcUrl", Amf::Text(tc_url)),
             ])],
         )?;
-        client.answer(&["_result", "_error"])?;
-        client.command(0, "createStream", vec![Amf::Null])?;
-        let result = client.answer(&["_result", "_error"])?;
+        self.answer(&["_result", "_error"])
+    }
+
+    fn create_stream(&mut self) -> io::Result<()> {
+        self.command(0, "createStream", vec![Amf::Null])?;
+        let result = self.answer(&["_result", "_error"])?;
         // The last value of the answer is the message stream's id, a number.
         let id = result
             .body
             .get(result.body.len().saturating_sub(8)..)
             .and_then(|tail| tail.try_into().ok())
             .map(f64::from_be_bytes);
-        client.message_stream = id.unwrap_or(1.0) as u32;
-        Ok(client)
+        self.message_stream = id.unwrap_or(1.0) as u32;
+        Ok(())
     }
 
     /// A connection after its handshake, with a thread that listens.
     pub fn start(address: SocketAddr) -> io::Result<Client> {
-        let stream = handshake(address)?;
+        Client::start_on(TcpStream::connect(address)?)
+    }
+
+    fn start_on(stream: TcpStream) -> io::Result<Client> {
+        let stream = handshake_on(stream)?;
         let heard = Arc::new(Mutex::new(Heard::default()));
         let theirs = Arc::clone(&heard);
         let reader = stream.try_clone()?;

@@ -184,3 +184,32 @@ fn shutdown_ends_everything_and_lets_nobody_in() {
         Some(PublishError::Shutdown)
     );
 }
+
+/// The line in the log of a publish that was ended tells what came, as any other.
+#[test]
+fn what_an_ended_publisher_sent_is_told() {
+    for (reason, back) in [
+        (EndReason::Operator, false),
+        (EndReason::Operator, true),
+        (EndReason::Shutdown, false),
+    ] {
+        let rig = Rig::new(|_| {});
+        let p = rig.publish();
+        rig.video_headers(&p, 0);
+        rig.key(&p, 0);
+        rig.inter(&p, 40);
+        match reason {
+            EndReason::Shutdown => rig.hub.shutdown(),
+            reason => assert!(rig.hub.end(&key("s"), reason)),
+        }
+        // Somebody else may be there already, with a stream of that name.
+        let other = back.then(|| rig.publish());
+        let sent = p.finish();
+        assert_eq!(sent.video_frames, 2, "{reason:?} {back}");
+        assert!(sent.bytes > 0);
+        assert_eq!(rig.hub.frames().video_frames, 2);
+        if let Some(other) = other {
+            assert_eq!(other.finish().video_frames, 0);
+        }
+    }
+}

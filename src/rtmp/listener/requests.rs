@@ -7,7 +7,7 @@ use tracing::info;
 
 use crate::client::{Client, join_queries};
 use crate::config::BadPath;
-use crate::hub::{Format, PublishError, StreamKey};
+use crate::hub::{Format, PublishError, SeatError, StreamKey};
 use crate::ingest::{Ingest, Refused, Wanted};
 use crate::mux::rtmp::STREAM_ID;
 use crate::observe::Asked;
@@ -21,6 +21,11 @@ use super::{Connection, End, Publishing};
 impl Connection {
     /// Asks the back end of the vhost, if it wants to be asked, and answers.
     pub(super) async fn connected(&mut self, connect: Connect) -> Result<(), End> {
+        if let Some(refusal) = self.refusal {
+            let reject = Reject::new("NetConnection.Connect.Rejected", refusal.to_string());
+            self.session.reject_connect(&reject);
+            return Err(End::Refused(reject.description));
+        }
         // A name that is none is refused where a stream is asked for.
         let vhost = vhost_of(&connect, "").unwrap_or_default();
         let (vhost, settings) = self.live.vhosts().resolve(vhost::without_port(&vhost));
@@ -182,11 +187,11 @@ impl Connection {
             .join(wish, self.admission.take(), std::future::pending())
             .await;
         joined.map_err(|refused| match refused {
-            NoPlay::Denied(denied) => failed(denied.told().to_owned()),
             NoPlay::Away(away) => Reject::redirect(away.address),
-            NoPlay::Origin(answer) if answer != Answer::Missing => failed(answer.to_string()),
-            NoPlay::Loop => failed(refused.to_string()),
-            refused => not_found(refused.to_string()),
+            NoPlay::Missing | NoPlay::Origin(Answer::Missing) | NoPlay::Seat(SeatError::Ended) => {
+                not_found(refused.to_string())
+            }
+            refused => failed(refused.to_string()),
         })
     }
 }
