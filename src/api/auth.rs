@@ -126,7 +126,16 @@ fn same(one: &[u8], other: &[u8]) -> bool {
 
 /// Whether the request asks for this machine by a name that no other can have.
 fn is_own_name(config: &config::Api, authority: &str) -> bool {
-    let host = config::host_key(without_port(authority));
+    let name = without_port(authority);
+    let brackets = if authority.starts_with('[') { 2 } else { 0 };
+    let after = authority.get(name.len().saturating_add(brackets)..);
+    let is_port = |rest: &str| rest.bytes().all(|byte| byte.is_ascii_digit());
+    // Whatever else is written behind a name that is ours may mean another one to others.
+    if !after.is_some_and(|after| after.is_empty() || after.strip_prefix(':').is_some_and(is_port))
+    {
+        return false;
+    }
+    let host = config::host_key(name);
     if host == "localhost" || host.ends_with(".localhost") {
         return true;
     }
@@ -257,6 +266,9 @@ mod tests {
             "10.0.0.1",
             "",
             "127.0.0.1.evil.example",
+            "[::1].evil.example",
+            "[::1]:80@evil.example",
+            "localhost:80/@evil.example",
             "lan",
             "a.b.lan",
         ] {

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use http::Uri;
+use url::Url;
 
 use crate::config::{Cluster, DEFAULT_VHOST, Remote, Scheme};
 use crate::hub::StreamKey;
@@ -78,25 +78,7 @@ impl Target {
     /// Where an answer points to. A server that says only where the app is (RTMP) means the same stream there.
     pub(crate) fn redirected(&self, to: &str) -> Option<Self> {
         if !self.scheme.is_rtmp() {
-            let uri: Uri = to.parse().ok()?;
-            let path = uri.path().trim_start_matches('/').to_owned();
-            let query = uri.query().unwrap_or_default().to_owned();
-            let Some(authority) = uri.authority() else {
-                return Some(Target {
-                    path,
-                    query,
-                    ..self.clone()
-                });
-            };
-            let scheme = Scheme::of(uri.scheme_str()?).filter(|scheme| !scheme.is_rtmp())?;
-            return Some(Target {
-                scheme,
-                host: authority.host().trim_matches(['[', ']']).to_owned(),
-                port: authority.port_u16().unwrap_or(scheme.port()),
-                vhost: None,
-                path,
-                query,
-            });
+            return self.located(to);
         }
         let remote: Remote = to.parse().ok()?;
         let scheme = remote.scheme.filter(|scheme| scheme.is_rtmp())?;
@@ -121,6 +103,38 @@ impl Target {
             } else {
                 query.to_owned()
             },
+        })
+    }
+
+    /// HTTP's `Location`: an address, or a part of one that is completed by ours (RFC 9110 §10.2.2, RFC 3986 §5).
+    fn located(&self, to: &str) -> Option<Self> {
+        let ours = Target {
+            vhost: None,
+            ..self.clone()
+        };
+        let ours = format!(
+            "{}://{}{}",
+            self.scheme.as_str(),
+            ours.authority(),
+            self.path_and_query()
+        );
+        let to = to.trim();
+        // Another server, even one of the same address, is not asked for our vhost.
+        let names_server = to.starts_with("//") || Url::parse(to).is_ok();
+        // RFC 3986 §4.2: the first segment of a relative path has no colon. An answer that points to what was asked for points nowhere.
+        let first = to.split(['/', '?', '#']).next().unwrap_or_default();
+        if to.is_empty() || !names_server && first.contains(':') {
+            return None;
+        }
+        let url = Url::parse(&ours).ok()?.join(to).ok()?;
+        let scheme = Scheme::of(url.scheme()).filter(|scheme| !scheme.is_rtmp())?;
+        Some(Target {
+            scheme,
+            host: url.host_str()?.trim_matches(['[', ']']).to_owned(),
+            port: url.port().unwrap_or(scheme.port()),
+            vhost: self.vhost.clone().filter(|_| !names_server),
+            path: url.path().trim_start_matches('/').to_owned(),
+            query: url.query().unwrap_or_default().to_owned(),
         })
     }
 
@@ -298,6 +312,37 @@ mod tests {
         );
         let to = http.redirected("/other.flv").expect("an address");
         assert_eq!(to.to_string(), "http://a:8080/other.flv");
+        for (location, address) in [
+            ("other.flv?y", "http://a:8080/a/live/other.flv"),
+            ("../up.flv", "http://a:8080/a/up.flv"),
+            ("//b.example:81/c", "http://b.example:81/c"),
+            (
+                "http://user:secret@b.example/c#part",
+                "http://b.example:80/c",
+            ),
+            ("http://[::1]/c d", "http://[::1]:80/c%20d"),
+        ] {
+            let to = http.redirected(location).expect("an address");
+            assert_eq!(to.to_string(), address, "{location}");
+        }
+        let asked = Cluster {
+            vhost: "v.example".to_owned(),
+            ..Cluster::default()
+        };
+        let named = Target::at_origin(&remote("a"), Scheme::Http, &asked, &key("v"), "");
+        let authority = |location| named.redirected(location).map(|to| to.authority());
+        assert_eq!(authority("/b.flv").as_deref(), Some("v.example"));
+        assert_eq!(authority("http://b/b.flv").as_deref(), Some("b"));
+        assert_eq!(authority("//b/b.flv").as_deref(), Some("b"));
+        for none in [
+            "",
+            "http://",
+            "https://@/x",
+            "http://[::1::@]:http",
+            "data:x",
+        ] {
+            assert_eq!(http.redirected(none), None, "{none}");
+        }
         assert_eq!(http.redirected("rtmp://b/x"), None);
         assert_eq!(http.redirected("::"), None);
 
