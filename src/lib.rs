@@ -59,6 +59,8 @@ pub mod cluster;
 pub mod config;
 pub mod demo;
 pub mod files;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod hub;
 mod identity;
 mod ingest;

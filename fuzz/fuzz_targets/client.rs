@@ -7,9 +7,12 @@
 
 #![no_main]
 
+#[path = "shared/messages.rs"]
+mod messages;
+
 use bytes::{BufMut, BytesMut};
 use libfuzzer_sys::fuzz_target;
-use pingora_live::rtmp::amf0::{Value, encode};
+use pingora_live::rtmp::amf0::Value;
 use pingora_live::rtmp::chunk::Encoder;
 use pingora_live::rtmp::limits::MAX_OUTPUT_BYTES;
 use pingora_live::rtmp::{
@@ -17,35 +20,22 @@ use pingora_live::rtmp::{
 };
 use std::time::Instant;
 
+use messages::{command, messages};
+
 const HANDSHAKE_BYTES: usize = 1 + 2 * 1536;
 const PUBLISH: u8 = 1;
 const ACCEPTED: u8 = 2;
 const MESSAGES: u8 = 4;
 
-fn command(
-    encoder: &mut Encoder,
-    name: &str,
-    transaction: f64,
-    values: &[Value],
-    out: &mut BytesMut,
-) {
-    let mut body = BytesMut::new();
-    encode(&Value::from(name), &mut body);
-    encode(&Value::Number(transaction), &mut body);
-    for value in values {
-        encode(value, &mut body);
-    }
-    encoder.encode(3, 20, 0, 0, &body, out);
-}
-
 /// The bytes of a server.
-fn server(options: u8, mut rest: &[u8]) -> BytesMut {
+fn server(options: u8, rest: &[u8]) -> BytesMut {
     let mut out = BytesMut::zeroed(HANDSHAKE_BYTES);
     out[0] = 3;
     let mut encoder = Encoder::new();
     if options & ACCEPTED != 0 {
         command(
             &mut encoder,
+            0,
             "_result",
             1.0,
             &[Value::Null, Value::Null],
@@ -53,6 +43,7 @@ fn server(options: u8, mut rest: &[u8]) -> BytesMut {
         );
         command(
             &mut encoder,
+            0,
             "_result",
             4.0,
             &[Value::Null, Value::Number(1.0)],
@@ -66,6 +57,7 @@ fn server(options: u8, mut rest: &[u8]) -> BytesMut {
         let info = Value::object([("level", "status"), ("code", code)]);
         command(
             &mut encoder,
+            0,
             "onStatus",
             0.0,
             &[Value::Null, info],
@@ -76,21 +68,7 @@ fn server(options: u8, mut rest: &[u8]) -> BytesMut {
         out.put_slice(rest);
         return out;
     }
-    while let Some((&[type_id, stream_id, time, length], tail)) = rest.split_first_chunk::<4>() {
-        let (body, tail) = tail.split_at(usize::from(length).min(tail.len()));
-        rest = tail;
-        encoder.encode(
-            4,
-            type_id,
-            u32::from(stream_id),
-            u32::from(time) << 20,
-            body,
-            &mut out,
-        );
-        if let (1, Some(&size)) = (type_id, body.first_chunk::<4>()) {
-            encoder.set_chunk_size(u32::from_be_bytes(size));
-        }
-    }
+    messages(&mut encoder, rest, &mut out);
     out
 }
 

@@ -6,37 +6,26 @@
 
 #![no_main]
 
+#[path = "shared/messages.rs"]
+mod messages;
+
 use bytes::{BufMut, BytesMut};
 use libfuzzer_sys::fuzz_target;
-use pingora_live::rtmp::amf0::{Value, encode};
+use pingora_live::rtmp::amf0::Value;
 use pingora_live::rtmp::chunk::Encoder;
 use pingora_live::rtmp::limits::MAX_OUTPUT_BYTES;
 use pingora_live::rtmp::{Event, ProtocolError, Reject, ServerSession, SessionConfig};
 use std::time::Instant;
+
+use messages::{command, messages};
 
 const HANDSHAKE_BYTES: usize = 1 + 2 * 1536;
 const PUBLISHING: u8 = 1;
 const MESSAGES: u8 = 2;
 const REJECTING: u8 = 4;
 
-fn command(
-    encoder: &mut Encoder,
-    stream_id: u32,
-    name: &str,
-    values: &[Value],
-    out: &mut BytesMut,
-) {
-    let mut body = BytesMut::new();
-    encode(&Value::from(name), &mut body);
-    encode(&Value::Number(1.0), &mut body);
-    for value in values {
-        encode(value, &mut body);
-    }
-    encoder.encode(3, 20, stream_id, 0, &body, out);
-}
-
 /// The bytes of a client.
-fn client(options: u8, mut rest: &[u8]) -> BytesMut {
+fn client(options: u8, rest: &[u8]) -> BytesMut {
     let mut out = BytesMut::zeroed(HANDSHAKE_BYTES);
     out[0] = 3;
     let mut encoder = Encoder::new();
@@ -45,14 +34,23 @@ fn client(options: u8, mut rest: &[u8]) -> BytesMut {
             &mut encoder,
             0,
             "connect",
+            1.0,
             &[Value::object([("app", "live")])],
             &mut out,
         );
-        command(&mut encoder, 0, "createStream", &[Value::Null], &mut out);
+        command(
+            &mut encoder,
+            0,
+            "createStream",
+            1.0,
+            &[Value::Null],
+            &mut out,
+        );
         command(
             &mut encoder,
             1,
             "publish",
+            1.0,
             &[Value::Null, "name".into()],
             &mut out,
         );
@@ -61,21 +59,7 @@ fn client(options: u8, mut rest: &[u8]) -> BytesMut {
         out.put_slice(rest);
         return out;
     }
-    while let Some((&[type_id, stream_id, time, length], tail)) = rest.split_first_chunk::<4>() {
-        let (body, tail) = tail.split_at(usize::from(length).min(tail.len()));
-        rest = tail;
-        encoder.encode(
-            4,
-            type_id,
-            u32::from(stream_id),
-            u32::from(time) << 20,
-            body,
-            &mut out,
-        );
-        if let (1, Some(&size)) = (type_id, body.first_chunk::<4>()) {
-            encoder.set_chunk_size(u32::from_be_bytes(size));
-        }
-    }
+    messages(&mut encoder, rest, &mut out);
     out
 }
 

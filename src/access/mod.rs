@@ -6,6 +6,8 @@
 //! learns the status.
 
 mod denied;
+#[doc(hidden)]
+pub mod fuzzing;
 mod hooks;
 mod refer;
 mod rules;

@@ -12,6 +12,8 @@
 
 mod auth;
 mod console;
+#[doc(hidden)]
+pub mod fuzzing;
 mod live;
 mod metrics;
 mod node_metrics;

@@ -2,6 +2,12 @@
 
 use bytes::Bytes;
 
+use crate::cluster;
+use crate::config::Live;
+use crate::hub::{Format, StreamKey};
+use crate::vhost::{self, Vhosts};
+
+use super::route::{self, Route};
 use super::talk::{Said, Talk};
 use super::websocket;
 
@@ -36,4 +42,32 @@ impl ClientFrames {
     pub fn held(&self) -> usize {
         self.0.held()
     }
+}
+
+/// The vhosts of a configuration, and their mounts.
+pub struct Addresses(Vhosts);
+
+impl Addresses {
+    /// Those of `live`.
+    pub fn new(live: &Live) -> Self {
+        Self(Vhosts::new(live))
+    }
+
+    /// The stream and the format that an address means. `host`: the Host header, with its port.
+    pub fn stream(&self, host: &str, path: &str, query: &str) -> Option<(StreamKey, Format)> {
+        match route::route(&self.0, vhost::without_port(host), path, Some(query)) {
+            Route::Play(target) => Some((target.key, target.format)),
+            Route::NotLive | Route::Refused(..) => None,
+        }
+    }
+}
+
+/// The query with which a player is sent to another server.
+pub fn passed_on(query: &str, stream: &StreamKey) -> String {
+    cluster::passed_on(query, stream)
+}
+
+/// How often the client with that query was sent on already.
+pub fn hops(query: &str) -> u32 {
+    cluster::hops(query)
 }

@@ -57,7 +57,7 @@ pub(super) async fn ask(
 }
 
 /// What an answer names. One without `data` or `urls` names nothing.
-fn read(status: StatusCode, body: &[u8]) -> Result<Named, Unanswered> {
+pub(super) fn read(status: StatusCode, body: &[u8]) -> Result<Named, Unanswered> {
     if !matches!(status, StatusCode::OK | StatusCode::CREATED) {
         return Err(Unanswered::Status(status));
     }

@@ -20,6 +20,8 @@ mod errand;
 mod failure;
 mod flv;
 mod forward;
+#[doc(hidden)]
+pub mod fuzzing;
 mod origins;
 mod pull;
 mod push;

@@ -4,7 +4,7 @@ use http::StatusCode;
 
 /// What a back end said.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(in crate::access) enum Verdict {
     /// It agrees.
     Yes,
     /// It does not.
@@ -18,7 +18,7 @@ const SHOWN: usize = 100;
 
 /// 200 or 201, and `0` or an object whose `code` is the number 0. Another number is a no, and so is a status of 4xx; everything else is a
 /// failure, which SRS takes for a no.
-pub(super) fn judge(status: StatusCode, body: &[u8]) -> Verdict {
+pub(in crate::access) fn judge(status: StatusCode, body: &[u8]) -> Verdict {
     if status.is_client_error() {
         return Verdict::No(format!("status {}", status.as_u16()));
     }

@@ -4,7 +4,7 @@
 //! waits in a queue for each back end, bounded, and is tried again until the back end has it; each has an id, since it may get
 //! one twice. Who was let in is seen off: [`Farewell`] tells it when it is dropped, whatever path ended the publish or play.
 
-mod answer;
+pub(super) mod answer;
 mod body;
 mod queue;
 
