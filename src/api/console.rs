@@ -12,7 +12,7 @@ use pingora::http::ResponseHeader;
 use pingora::proxy::Session;
 use sha2::{Digest, Sha256};
 
-use crate::play::{MPEGTS_JS, MPEGTS_LICENSE, SERVER};
+use crate::play::{MPEGTS_JS, MPEGTS_LICENSE, SERVER, THEME_CSS};
 
 /// One file of the page.
 #[derive(Debug)]
@@ -53,6 +53,12 @@ static FILES: &[File] = &[
         body: include_bytes!("console/index.html"),
     },
     file!("console.css", STYLE),
+    // The player page's own.
+    File {
+        name: "theme.css",
+        content_type: STYLE,
+        body: THEME_CSS,
+    },
     file!("main.js", SCRIPT),
     file!("api.js", SCRIPT),
     file!("chart.js", SCRIPT),
@@ -67,7 +73,7 @@ static FILES: &[File] = &[
     file!("view-recordings.js", SCRIPT),
     file!("view-stream.js", SCRIPT),
     file!("view-streams.js", SCRIPT),
-    // The player page's own; mpegts.js is Apache-2.0, and its licence goes with it.
+    // Also the player page's; mpegts.js is Apache-2.0, and its licence goes with it.
     File {
         name: "mpegts.js",
         content_type: SCRIPT,

@@ -319,10 +319,6 @@ impl AacMux {
 }
 
 impl Muxer for AacMux {
-    fn start(&self, _: &Tracks, _: u64, _: &mut BytesMut) {}
-
-    fn headers(&self, _: &Tracks, _: u64, _: &mut BytesMut) {}
-
     fn write(&mut self, frame: &Frame, out: &mut BytesMut) {
         if frame.kind != FrameKind::Audio {
             return;

@@ -33,12 +33,12 @@ const METADATA_MS: u64 = 0;
 /// Makes the bytes of one format.
 pub trait Muxer: Send {
     /// Appends what each joining player gets first, before the frame with the decoding time `dts_ms`. For FLV: the file
-    /// header, PreviousTagSize0, onMetaData, sequence headers.
-    fn start(&self, tracks: &Tracks, dts_ms: u64, out: &mut BytesMut);
+    /// header, PreviousTagSize0, onMetaData, sequence headers. Nothing for a format without a beginning.
+    fn start(&self, _tracks: &Tracks, _dts_ms: u64, _out: &mut BytesMut) {}
 
     /// Appends what a player is given that skipped to the frame with the decoding time `dts_ms`, when the metadata or
     /// the sequence headers changed meanwhile. Nothing for a format that repeats them by itself.
-    fn headers(&self, tracks: &Tracks, dts_ms: u64, out: &mut BytesMut);
+    fn headers(&self, _tracks: &Tracks, _dts_ms: u64, _out: &mut BytesMut) {}
 
     /// Appends the bytes of one frame; nothing when the format has no place for it.
     fn write(&mut self, frame: &Frame, out: &mut BytesMut);

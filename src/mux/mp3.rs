@@ -107,10 +107,6 @@ impl Mp3Mux {
 }
 
 impl Muxer for Mp3Mux {
-    fn start(&self, _: &Tracks, _: u64, _: &mut BytesMut) {}
-
-    fn headers(&self, _: &Tracks, _: u64, _: &mut BytesMut) {}
-
     fn write(&mut self, frame: &Frame, out: &mut BytesMut) {
         if frame.kind != FrameKind::Audio {
             return;

@@ -65,7 +65,7 @@ use worker::Workers;
 pub(crate) use account::{Peer, millis};
 pub(crate) use join::{Joined, NoPlay, Wish};
 pub(crate) use limits::{Admission, Idle, Refusal, TurnedAway};
-pub(crate) use page::{MPEGTS_JS, MPEGTS_LICENSE};
+pub(crate) use page::{MPEGTS_JS, MPEGTS_LICENSE, THEME_CSS};
 pub(crate) use talk::{Said, Talk};
 
 pub use account::PlayEnd as EndOfPlay;

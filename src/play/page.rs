@@ -27,6 +27,9 @@ pub(crate) static MPEGTS_JS: &[u8] = include_bytes!("page/mpegts.js");
 /// Its licence, Apache-2.0.
 pub(crate) static MPEGTS_LICENSE: &[u8] = include_bytes!("page/LICENSE");
 
+/// Colours and forms; the console has them too.
+pub(crate) static THEME_CSS: &[u8] = include_bytes!("page/theme.css");
+
 /// Where the page's files are. mpegts.js is Apache-2.0; its licence goes with it.
 static ASSETS: &[Asset] = &[
     Asset {
@@ -38,6 +41,11 @@ static ASSETS: &[Asset] = &[
         path: "/player/player.js",
         content_type: SCRIPT,
         body: include_bytes!("page/player.js"),
+    },
+    Asset {
+        path: "/player/theme.css",
+        content_type: STYLE,
+        body: THEME_CSS,
     },
     Asset {
         path: "/player/player.css",

@@ -81,23 +81,9 @@ impl Handshake {
         out: &mut BytesMut,
     ) -> Result<bool, ProtocolError> {
         if self.state == State::ExpectC0C1 {
-            match input.first() {
-                None => return Ok(false),
-                Some(&VERSION) => {}
-                // RTMPE, and its variants with XTEA and Blowfish.
-                Some(&version @ (6 | 8 | 9)) => return Err(ProtocolError::Encrypted { version }),
-                Some(&first) => {
-                    return Err(ProtocolError::NotRtmp {
-                        first,
-                        guess: guess(first),
-                    });
-                }
-            }
-            if input.len() < 1 + PACKET_BYTES {
+            let Some(c1) = first_two(input)? else {
                 return Ok(false);
-            }
-            input.advance(1);
-            let c1 = input.split_to(PACKET_BYTES);
+            };
             self.consumed += 1 + PACKET_BYTES as u64;
             answer(&c1, out);
             self.state = State::ExpectC2;
@@ -150,23 +136,11 @@ impl ClientHandshake {
         out: &mut BytesMut,
     ) -> Result<bool, ProtocolError> {
         if !self.answered {
-            match input.first() {
-                None => return Ok(false),
-                Some(&VERSION) => {}
-                Some(&version @ (6 | 8 | 9)) => return Err(ProtocolError::Encrypted { version }),
-                Some(&first) => {
-                    return Err(ProtocolError::NotRtmp {
-                        first,
-                        guess: guess(first),
-                    });
-                }
-            }
-            if input.len() < 1 + PACKET_BYTES {
+            let Some(s1) = first_two(input)? else {
                 return Ok(false);
-            }
-            input.advance(1);
+            };
             // RTMP §5.2.4: C2 is S1.
-            out.put_slice(&input.split_to(PACKET_BYTES));
+            out.put_slice(&s1);
             self.consumed += 1 + PACKET_BYTES as u64;
             self.answered = true;
         }
@@ -177,6 +151,27 @@ impl ClientHandshake {
         self.consumed += PACKET_BYTES as u64;
         Ok(true)
     }
+}
+
+/// C0 and C1, or S0 and S1: takes both off once both are there, and gives the second.
+fn first_two(input: &mut BytesMut) -> Result<Option<BytesMut>, ProtocolError> {
+    match input.first() {
+        None => return Ok(None),
+        Some(&VERSION) => {}
+        // RTMPE, and its variants with XTEA and Blowfish.
+        Some(&version @ (6 | 8 | 9)) => return Err(ProtocolError::Encrypted { version }),
+        Some(&first) => {
+            return Err(ProtocolError::NotRtmp {
+                first,
+                guess: guess(first),
+            });
+        }
+    }
+    if input.len() < 1 + PACKET_BYTES {
+        return Ok(None);
+    }
+    input.advance(1);
+    Ok(Some(input.split_to(PACKET_BYTES)))
 }
 
 /// By one byte only, so that the answer does not depend on how the bytes were split.

@@ -6,7 +6,7 @@ use std::process::Command;
 use super::SHORT;
 use super::publish::check_whole;
 use super::support::feed::{Feed, Plan};
-use super::support::flv::{AUDIO, Flv, Tag, VIDEO, assert_run_of};
+use super::support::flv::{AUDIO, Flv, Tag, VIDEO};
 use super::support::player::Player;
 use super::support::programs::{self, FFMPEG_DEBIAN, ffmpeg_current};
 use super::support::server::Server;
@@ -84,14 +84,9 @@ fn check_passed(plan: Plan) -> Flv {
     let late = Player::open(&server, "/live/x.flv");
     late.wait("two seconds", PATIENCE, |flv| flv.frames(VIDEO).len() > 50);
     let (early, late) = (early.flv(), late.flv());
-    let sent = feed.sent();
     for flv in [&early, &late] {
         for kind in [VIDEO, AUDIO] {
-            let sent: Vec<&Tag> = sent
-                .iter()
-                .filter(|tag| tag.kind == kind && tag.is_coded())
-                .collect();
-            assert_run_of(&flv.frames(kind), &sent);
+            feed.assert_gave(flv, kind);
             for header in feed.headers().iter().filter(|tag| tag.kind == kind) {
                 assert!(
                     flv.tags.iter().any(|tag| tag.body == header.body),

@@ -273,6 +273,7 @@ fn the_files_and_their_rules() {
         ("/console/main.js", "text/javascript; charset=utf-8"),
         ("/console/mpegts.js", "text/javascript; charset=utf-8"),
         ("/console/console.css", "text/css; charset=utf-8"),
+        ("/console/theme.css", "text/css; charset=utf-8"),
     ] {
         let file = http::get(api, path);
         assert_eq!(file.status, 200, "{path}");

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::support::amf::{self, Amf};
 use super::support::feed::{Feed, Plan};
-use super::support::flv::{AUDIO, Tag, VIDEO, assert_run_of};
+use super::support::flv::{AUDIO, VIDEO};
 use super::support::player::Player;
 use super::support::rtmp::{self, Client};
 use super::support::server::Server;
@@ -64,13 +64,8 @@ impl Bystanders {
     fn check(mut self) {
         assert!(self.server.is_running(), "the server runs");
         let flv = self.player.wait_more(25, PATIENCE);
-        let all = self.feed.sent();
         for kind in [VIDEO, AUDIO] {
-            let sent: Vec<&Tag> = all
-                .iter()
-                .filter(|tag| tag.kind == kind && tag.is_coded())
-                .collect();
-            assert_run_of(&flv.frames(kind), &sent);
+            self.feed.assert_gave(&flv, kind);
         }
         let arrivals: Vec<Instant> = (self.from..flv.tags.len())
             .filter_map(|tag| self.player.arrival(tag))

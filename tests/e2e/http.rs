@@ -313,6 +313,7 @@ fn the_player_page_is_built_in() {
     let html = page.text();
     for (path, kind) in [
         ("player/player.js", "text/javascript"),
+        ("player/theme.css", "text/css"),
         ("player/player.css", "text/css"),
         ("player/mpegts.js", "text/javascript"),
         ("player/LICENSE", "text/plain"),

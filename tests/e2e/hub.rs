@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::support::feed::{Feed, Plan};
-use super::support::flv::{AUDIO, Tag, VIDEO, assert_continuous, assert_run_of};
+use super::support::flv::{AUDIO, VIDEO, assert_continuous};
 use super::support::player::{End, Player};
 use super::support::programs::{self, FFMPEG_DEBIAN};
 use super::support::rtmp::Client;
@@ -52,12 +52,7 @@ fn a_late_joiner_begins_at_the_newest_keyframe() {
     );
 
     let flv = late.flv();
-    let all = feed.sent();
-    let sent: Vec<&Tag> = all
-        .iter()
-        .filter(|tag| tag.kind == VIDEO && tag.is_coded())
-        .collect();
-    assert_run_of(&flv.frames(VIDEO), &sent);
+    feed.assert_gave(&flv, VIDEO);
     let theirs = early.flv();
     let same = theirs
         .frames(VIDEO)
@@ -217,12 +212,7 @@ fn a_second_publisher_is_rejected() {
 
     let flv = player.wait_more(50, PATIENCE);
     assert!(feed.is_running());
-    let all = feed.sent();
-    let sent: Vec<&Tag> = all
-        .iter()
-        .filter(|tag| tag.kind == VIDEO && tag.is_coded())
-        .collect();
-    assert_run_of(&flv.frames(VIDEO), &sent);
+    feed.assert_gave(&flv, VIDEO);
 }
 
 #[test]

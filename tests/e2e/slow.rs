@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::support::feed::{Feed, Plan};
-use super::support::flv::{AUDIO, Tag, VIDEO, assert_continuous, assert_run_of};
+use super::support::flv::{AUDIO, VIDEO, assert_continuous};
 use super::support::player::Player;
 use super::support::server::Server;
 use super::support::{PATIENCE, fixtures, wait_for};
@@ -55,13 +55,8 @@ fn a_player_that_stops_reading_for_twenty_seconds() {
 
     // The other one saw nothing of it: each frame, and none late.
     let flv = steady.flv();
-    let all = feed.sent();
     for kind in [VIDEO, AUDIO] {
-        let sent: Vec<&Tag> = all
-            .iter()
-            .filter(|tag| tag.kind == kind && tag.is_coded())
-            .collect();
-        assert_run_of(&flv.frames(kind), &sent);
+        feed.assert_gave(&flv, kind);
     }
     let arrivals: Vec<Instant> = (from..flv.tags.len())
         .filter_map(|tag| steady.arrival(tag))
@@ -124,12 +119,7 @@ fn a_player_that_never_reads_is_ended() {
     );
     server.wait_log(&["stalled"], PATIENCE);
     let flv = steady.wait_more(50, PATIENCE);
-    let all = feed.sent();
-    let sent: Vec<&Tag> = all
-        .iter()
-        .filter(|tag| tag.kind == VIDEO && tag.is_coded())
-        .collect();
-    assert_run_of(&flv.frames(VIDEO), &sent);
+    feed.assert_gave(&flv, VIDEO);
 }
 
 /// A short sleep, within queue_length, costs no frame.
@@ -153,13 +143,8 @@ fn a_short_sleep_costs_nothing() {
             .last()
             .is_some_and(|tag| tag.dts > newest + 500)
     });
-    let all = feed.sent();
     for kind in [VIDEO, AUDIO] {
-        let sent: Vec<&Tag> = all
-            .iter()
-            .filter(|tag| tag.kind == kind && tag.is_coded())
-            .collect();
-        assert_run_of(&flv.frames(kind), &sent);
+        feed.assert_gave(&flv, kind);
     }
 }
 
@@ -196,12 +181,7 @@ fn a_slow_player_by_http_2() {
         "from {memory} to {} KiB",
         server.memory_kib()
     );
-    let all = feed.sent();
-    let sent: Vec<&Tag> = all
-        .iter()
-        .filter(|tag| tag.kind == VIDEO && tag.is_coded())
-        .collect();
-    assert_run_of(&flv.frames(VIDEO), &sent);
+    feed.assert_gave(&flv, VIDEO);
 }
 
 /// A player that went away without a word is noticed though nothing is written to it.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::SHORT;
 use super::support::feed::{Feed, Plan};
-use super::support::flv::{Flv, Parser, VIDEO, assert_run_of};
+use super::support::flv::{Flv, Parser, VIDEO};
 use super::support::programs::{self, Job};
 use super::support::server::Server;
 use super::support::{PATIENCE, fixtures, http};
@@ -122,12 +122,7 @@ fn messages_carry_the_same_bytes_as_http() {
     }
     let flv: &Flv = &parser.flv;
     assert!(flv.frames(VIDEO)[0].is_keyframe());
-    let sent = feed.sent();
-    let sent: Vec<_> = sent
-        .iter()
-        .filter(|t| t.kind == VIDEO && t.is_coded())
-        .collect();
-    assert_run_of(&flv.frames(VIDEO), &sent);
+    feed.assert_gave(flv, VIDEO);
 }
 
 #[test]

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use super::flv::{AUDIO, Flv, SCRIPT, Tag, VIDEO};
+use super::flv::{AUDIO, Flv, SCRIPT, Tag, VIDEO, assert_run_of};
 use super::rtmp::Client;
 use super::server::Server;
 
@@ -175,6 +175,17 @@ impl Feed {
             .lock()
             .expect("the publisher did not panic")
             .clone()
+    }
+
+    /// What a player was given of a kind is what was sent, from one frame on and without a gap: see [`assert_run_of`].
+    #[track_caller]
+    pub fn assert_gave(&self, flv: &Flv, kind: u8) -> (usize, usize) {
+        let all = self.sent();
+        let sent: Vec<&Tag> = all
+            .iter()
+            .filter(|tag| tag.kind == kind && tag.is_coded())
+            .collect();
+        assert_run_of(&flv.frames(kind), &sent)
     }
 
     /// The decoder configurations that were sent so far.

@@ -2,11 +2,9 @@
 
 use std::borrow::Cow;
 
+use super::info::cropped;
 use super::{Codec, CodecError, CodecInfo};
 use crate::media::read::{BitReader, ByteReader, rbsp};
-
-/// The largest picture that is believed, in pixels or lines. Level 6.2 allows 16,888.
-const MAX_SIZE: u32 = 1 << 16;
 
 /// Profile and level from the record, the size from its first SPS. A record without SPS is tolerated: some encoders
 /// send parameter sets only in the stream.
@@ -149,10 +147,7 @@ fn sps_size(sps: &[u8]) -> Result<(u32, u32), CodecError> {
     };
     let shown = |minus1: u32, scale: u32, begin: u32, end: u32, unit: u32| {
         let whole = minus1.checked_add(1)?.checked_mul(16 * scale)?;
-        let cropped = begin.checked_add(end)?.checked_mul(unit)?;
-        whole
-            .checked_sub(cropped)
-            .filter(|size| (1..=MAX_SIZE).contains(size))
+        cropped(whole, begin, end, unit)
     };
     let invalid = CodecError::Invalid {
         what: "impossible picture size",

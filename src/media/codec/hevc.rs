@@ -2,11 +2,9 @@
 
 use std::borrow::Cow;
 
+use super::info::cropped;
 use super::{Codec, CodecError, CodecInfo};
 use crate::media::read::{BitReader, ByteReader, rbsp};
-
-/// The largest picture that is believed, in pixels or lines. Level 6.2 allows 16,888; level 8.5 has no limit.
-const MAX_SIZE: u32 = 1 << 16;
 
 /// Profile, tier and level from the record, the size from its first SPS.
 pub(super) fn read_record(record: &[u8]) -> Result<CodecInfo, CodecError> {
@@ -97,19 +95,13 @@ fn sps_size(nal: &[u8]) -> Result<(u32, u32), CodecError> {
         (false, 2) => (2, 1),
         _ => (1, 1),
     };
-    let shown = |whole: u32, begin: u32, end: u32, unit: u32| {
-        let cropped = begin.checked_add(end)?.checked_mul(unit)?;
-        whole
-            .checked_sub(cropped)
-            .filter(|size| (1..=MAX_SIZE).contains(size))
-    };
     let invalid = CodecError::Invalid {
         what: "impossible picture size",
         offset,
     };
     Ok((
-        shown(width, left, right, unit_x).ok_or(invalid)?,
-        shown(height, top, bottom, unit_y).ok_or(invalid)?,
+        cropped(width, left, right, unit_x).ok_or(invalid)?,
+        cropped(height, top, bottom, unit_y).ok_or(invalid)?,
     ))
 }
 

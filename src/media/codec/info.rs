@@ -125,6 +125,18 @@ impl CodecInfo {
     }
 }
 
+/// The largest picture that is believed, in pixels or lines. Level 6.2 of H.264 and H.265 allows 16,888; level 8.5 has no limit.
+const MAX_SIZE: u32 = 1 << 16;
+
+/// The width or height that is shown of `whole` pixels or lines, of which steps of `unit` are cut off at both sides; if such a picture can
+/// be.
+pub(super) fn cropped(whole: u32, begin: u32, end: u32, unit: u32) -> Option<u32> {
+    let cut = begin.checked_add(end)?.checked_mul(unit)?;
+    whole
+        .checked_sub(cut)
+        .filter(|size| (1..=MAX_SIZE).contains(size))
+}
+
 /// E-RTMP v2, ExAudioTagBody, MultichannelConfig: order, count, and who is where.
 fn multichannel(codec: Codec, data: &[u8]) -> Result<CodecInfo, CodecError> {
     let mut reader = ByteReader::new(data);

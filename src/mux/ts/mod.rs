@@ -347,10 +347,6 @@ impl TsMux {
 }
 
 impl Muxer for TsMux {
-    fn start(&self, _: &Tracks, _: u64, _: &mut BytesMut) {}
-
-    fn headers(&self, _: &Tracks, _: u64, _: &mut BytesMut) {}
-
     /// Where the tables stand.
     fn can_start(&self, written: &[u8]) -> bool {
         psi::begins_with_tables(written)
