@@ -280,38 +280,59 @@ impl Ingest {
             .hub()
             .publish(key.clone(), settings, Instant::now())
             .inspect_err(|_| live.counters().count(Count::PublishRefused))?;
-        publisher.wait_for_tracks(MIDWAY);
-        info!(origin, protocol = "pull", "publish started");
-        live.counters().count(Count::Publish);
-        let client = Client {
-            id: live.next_client(),
-            peer: None,
-            protocol: "pull",
-            query: String::new(),
-            page: None,
-            url: origin.to_owned(),
-            via: String::new(),
-            secure: false,
+        // A copy is no stream of this node's own.
+        Ok(Self::pulled(live, publisher, puller(live, origin), None))
+    }
+
+    /// Claims the stream for a pull that an operator wants: it is a stream of this server's own, which nobody is disturbed for.
+    pub(crate) async fn order(
+        live: &Live,
+        key: &StreamKey,
+        settings: &Arc<Vhost>,
+        origin: &str,
+    ) -> Result<Self, Refused> {
+        if live.is_blocked(key) {
+            return Err(Refused::Blocked);
+        }
+        if live.hub().is_published(key) {
+            return Err(PublishError::Busy { key: key.clone() }.into());
+        }
+        let lease = match live.cluster() {
+            Some(cluster) => {
+                let lease = cluster.claim(key, false).await;
+                Some(lease.map_err(|holder| Refused::Elsewhere(holder.node))?)
+            }
+            None => None,
         };
+        let publisher = live.hub().publish(key.clone(), settings, Instant::now())?;
+        let client = puller(live, origin);
+        live.relay().forward(live, publisher.stream(), &client);
+        Ok(Self::pulled(live, publisher, client, lease))
+    }
+
+    fn pulled(live: &Live, publisher: Publisher, client: Client, lease: Option<LeaseUse>) -> Self {
+        publisher.wait_for_tracks(MIDWAY);
+        info!(origin = client.url, protocol = "pull", "publish started");
+        live.counters().count(Count::Publish);
+        let key = publisher.stream().key();
         let presence = live
             .clients()
             .enter(client, key.clone(), Purpose::Publish, false);
-        Ok(Self {
+        Self {
             presence,
             bytes: 0,
             live: live.clone(),
             publisher: Some(publisher),
             grant: Grant::default(),
             push: None,
-            // A copy is no stream of this node's own.
-            _lease: None,
+            _lease: lease,
             span: Span::current(),
             since: Instant::now(),
             window: None,
             last_media: None,
             announced: false,
             reason: "shutdown",
-        })
+        }
     }
 
     /// What comes from now on is of another origin: time goes on, and players with it from the next keyframe.
@@ -418,6 +439,20 @@ impl Ingest {
         if let Some(stream) = stream {
             live.hub().end_unpublished(&stream);
         }
+    }
+}
+
+/// The client that a pull is.
+fn puller(live: &Live, origin: &str) -> Client {
+    Client {
+        id: live.next_client(),
+        peer: None,
+        protocol: "pull",
+        query: String::new(),
+        page: None,
+        url: origin.to_owned(),
+        via: String::new(),
+        secure: false,
     }
 }
 

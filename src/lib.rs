@@ -82,4 +82,5 @@ pub use access::sign;
 pub use api::{Api, ApiProxy};
 pub use play::{Handled, HttpConnections, Live, LiveProxy, ReloadError};
 pub use record::{EndOfRecording, Recorded, Recording};
+pub use relay::{NotStarted, NotStopped, RelayBy, RelayState, RelayStatus, Started};
 pub use rtmp::listener::RtmpApp;

@@ -149,6 +149,8 @@ pub fn assemble(config: &Config, opt: Opt) -> Result<Assembled, StartError> {
             ProxiedConnections::new(Arc::new(app), header),
         )?;
     }
+    let relays = live.clone();
+    let rtmp = rtmp.on_start(move || relays.run_relays_here());
     server.add_service(rtmp);
 
     let live_proxy = LiveProxy::new(live.clone())?;
@@ -358,6 +360,8 @@ struct Group {
     services: Vec<Box<dyn PingoraService>>,
     /// Taken at the start. A service trait object must be `Sync`.
     sockets: Mutex<Sockets>,
+    /// Called on the service's runtime.
+    on_start: Option<Box<dyn Fn() + Send + Sync>>,
 }
 
 impl Group {
@@ -368,7 +372,13 @@ impl Group {
             filter: None,
             services: Vec::new(),
             sockets: Mutex::default(),
+            on_start: None,
         }
+    }
+
+    fn on_start(mut self, call: impl Fn() + Send + Sync + 'static) -> Self {
+        self.on_start = Some(Box::new(call));
+        self
     }
 
     fn filtered(mut self, filter: Arc<dyn ConnectionFilter>) -> Self {
@@ -407,6 +417,9 @@ impl PingoraService for Group {
         shutdown: ShutdownWatch,
         listeners_per_fd: usize,
     ) {
+        if let Some(call) = &self.on_start {
+            call();
+        }
         if let Some(fds) = &fds {
             let mut fds = fds.lock();
             for (key, socket) in self.sockets.lock().0.drain(..) {
@@ -467,7 +480,10 @@ impl ShutdownSignalWatch for Signals {
         }
         loop {
             tokio::select! {
-                _ = quit.recv() => return ShutdownSignal::GracefulUpgrade,
+                _ = quit.recv() => {
+                    self.live.leave();
+                    return ShutdownSignal::GracefulUpgrade;
+                }
                 _ = int.recv() => return ShutdownSignal::FastShutdown,
                 _ = hup.recv() => reload(&self.live),
                 _ = term.recv() => {
@@ -529,14 +545,24 @@ impl Reloader {
         // Certificates are read before anything is changed, and checked once more when they are put into use.
         check(&next).map_err(|error| ReloadError::new(vec![error.to_string()]))?;
         let failed = |error: CertError| ReloadError::new(vec![error.to_string()]);
+        let mut files = Vec::new();
         if let (Some(store), Some(https)) = (&self.stores.https, &next.live.https) {
-            let sources = https.certs.iter().map(CertSource::from).collect();
-            store.replace(sources).map_err(failed)?;
+            let sources: Vec<CertSource> = https.certs.iter().map(CertSource::from).collect();
+            let other = store.replace(sources.clone()).map_err(failed)?;
+            for (at, source) in sources.iter().enumerate() {
+                let section = format!("live.https.certs[{at}]");
+                files.extend(source.keys_of(&section, &other));
+            }
         }
         if let (Some(store), Some(tls)) = (&self.stores.rtmps, &next.live.rtmp.tls) {
-            store.replace(vec![CertSource::from(tls)]).map_err(failed)?;
+            let source = CertSource::from(tls);
+            let other = store.replace(vec![source.clone()]).map_err(failed)?;
+            files.extend(source.keys_of("live.rtmp.tls", &other));
         }
         let mut changes = self.live.apply(next.live.clone());
+        // What is in a file is part of the value of the key that names it.
+        files.retain(|key| !changes.changed.contains(key));
+        changes.changed.extend(files);
         let server = self.config.server_differences(&next);
         changes.needs_restart.extend(server);
         Ok(changes)

@@ -17,6 +17,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
+use sha2::{Digest, Sha256};
 use thiserror::Error;
 
 use crate::config;
@@ -32,6 +33,15 @@ pub struct CertSource {
     pub key: PathBuf,
     /// Names it is for, lower case; `*.example.com` stands for one label. Empty: only as the default.
     pub names: Vec<String>,
+}
+
+impl CertSource {
+    /// Those keys of its section that name one of these files.
+    pub(crate) fn keys_of(&self, section: &str, files: &[PathBuf]) -> Vec<String> {
+        let named = [("cert", &self.cert), ("key", &self.key)].into_iter();
+        let named = named.filter(|(_, path)| files.contains(path));
+        named.map(|(key, _)| format!("{section}.{key}")).collect()
+    }
 }
 
 impl From<&config::Cert> for CertSource {
@@ -104,6 +114,8 @@ pub struct CertStore {
 struct Loaded {
     default: Arc<CertifiedKey>,
     by_name: HashMap<String, Arc<CertifiedKey>>,
+    /// A digest of each file.
+    files: HashMap<PathBuf, [u8; 32]>,
 }
 
 impl CertStore {
@@ -125,18 +137,22 @@ impl CertStore {
     /// The first [`CertError`]; then nothing changes.
     pub fn reload(&self) -> Result<(), CertError> {
         let sources = self.sources.read().clone();
-        self.replace(sources)
+        self.replace(sources).map(drop)
     }
 
-    /// Reads other files, and serves them from now on.
+    /// Reads other files, and serves them from now on. Which of those that were read before hold something else now.
     ///
     /// # Errors
     /// The first [`CertError`]; then nothing changes.
-    pub fn replace(&self, sources: Vec<CertSource>) -> Result<(), CertError> {
-        let loaded = Arc::new(read_all(&sources)?);
-        *self.loaded.write() = loaded;
+    pub fn replace(&self, sources: Vec<CertSource>) -> Result<Vec<PathBuf>, CertError> {
+        let next = Arc::new(read_all(&sources)?);
+        let before = std::mem::replace(&mut *self.loaded.write(), Arc::clone(&next));
         *self.sources.write() = sources;
-        Ok(())
+        let other = next.files.iter().filter(|(path, digest)| {
+            let known = before.files.get(*path);
+            known.is_some_and(|known| known != *digest)
+        });
+        Ok(other.map(|(path, _)| path.clone()).collect())
     }
 
     fn find(&self, name: Option<&str>) -> Arc<CertifiedKey> {
@@ -161,8 +177,9 @@ impl ResolvesServerCert for CertStore {
 fn read_all(sources: &[CertSource]) -> Result<Loaded, CertError> {
     let mut default = None;
     let mut by_name = HashMap::new();
+    let mut files = HashMap::new();
     for source in sources {
-        let key = Arc::new(read(source)?);
+        let key = Arc::new(read(source, &mut files)?);
         for name in &source.names {
             by_name
                 .entry(name.to_ascii_lowercase())
@@ -173,17 +190,21 @@ fn read_all(sources: &[CertSource]) -> Result<Loaded, CertError> {
     Ok(Loaded {
         default: default.ok_or(CertError::None)?,
         by_name,
+        files,
     })
 }
 
-fn read(source: &CertSource) -> Result<CertifiedKey, CertError> {
+fn read(
+    source: &CertSource,
+    files: &mut HashMap<PathBuf, [u8; 32]>,
+) -> Result<CertifiedKey, CertError> {
     let content = |path: &Path, what, reason: String| CertError::Content {
         path: path.to_owned(),
         what,
         reason,
     };
     let chain: Vec<CertificateDer<'static>> =
-        CertificateDer::pem_slice_iter(&read_file(&source.cert)?)
+        CertificateDer::pem_slice_iter(&read_file(&source.cert, files)?)
             .collect::<Result<_, _>>()
             .map_err(|e| content(&source.cert, "certificate", e.to_string()))?;
     if chain.is_empty() {
@@ -193,7 +214,7 @@ fn read(source: &CertSource) -> Result<CertifiedKey, CertError> {
             "there is none".to_owned(),
         ));
     }
-    let key = PrivateKeyDer::from_pem_slice(&read_file(&source.key)?)
+    let key = PrivateKeyDer::from_pem_slice(&read_file(&source.key, files)?)
         .map_err(|e| content(&source.key, "private key", e.to_string()))?;
     let provider = rustls::crypto::ring::default_provider();
     CertifiedKey::from_der(chain, key, &provider).map_err(|e| CertError::Mismatch {
@@ -203,11 +224,13 @@ fn read(source: &CertSource) -> Result<CertifiedKey, CertError> {
     })
 }
 
-fn read_file(path: &Path) -> Result<Vec<u8>, CertError> {
-    fs::read(path).map_err(|source| CertError::Read {
+fn read_file(path: &Path, files: &mut HashMap<PathBuf, [u8; 32]>) -> Result<Vec<u8>, CertError> {
+    let bytes = fs::read(path).map_err(|source| CertError::Read {
         path: path.to_owned(),
         source,
-    })
+    })?;
+    files.insert(path.to_owned(), Sha256::digest(&bytes).into());
+    Ok(bytes)
 }
 
 /// Certificates in PEM against which those of other servers are checked, for pingora's connectors.

@@ -67,6 +67,7 @@ static FILES: &[File] = &[
     file!("format.js", SCRIPT),
     file!("history.js", SCRIPT),
     file!("player.js", SCRIPT),
+    file!("relays-table.js", SCRIPT),
     file!("view-clients.js", SCRIPT),
     file!("view-configuration.js", SCRIPT),
     file!("view-nodes.js", SCRIPT),
@@ -105,6 +106,17 @@ pub(super) fn find(path: &str) -> Option<Found> {
     };
     let file = FILES.iter().find(|file| file.name == name)?;
     Some(Found::File(file))
+}
+
+/// Leads to the page, at an address relative to the one that was asked for.
+pub(super) async fn lead(session: &mut Session, to: &str) -> Result<()> {
+    let mut resp = ResponseHeader::build(StatusCode::FOUND, Some(4))?;
+    resp.insert_header(header::SERVER, SERVER)?;
+    resp.insert_header(header::LOCATION, to)?;
+    resp.insert_header(header::CACHE_CONTROL, "no-cache")?;
+    resp.insert_header(header::CONTENT_LENGTH, 0)?;
+    session.write_response_header(Box::new(resp), true).await?;
+    session.write_response_body(None, true).await
 }
 
 /// Answers with it.

@@ -150,7 +150,7 @@ pub(super) fn no_client() -> Answer {
     failed(StatusCode::NOT_FOUND, CLIENT_NOT_FOUND, what, Vec::new())
 }
 
-fn done(changed: bool) -> Answer {
+pub(super) fn done(changed: bool) -> Answer {
     Answer::ok(&Done { code: 0, changed })
 }
 
@@ -170,7 +170,7 @@ pub(super) fn server(ask: &Ask<'_>) -> Answer {
         pid: std::process::id(),
         uptime_ms: millis(live.uptime()),
         now_at_ms: at_ms(SystemTime::now()),
-        ready: !live.hub().is_shut_down(),
+        ready: live.is_ready(),
         streams: streams.len() as u64,
         publishers: cards.iter().filter(|card| card.is_publisher()).count() as u64,
         players: players(&cards),
@@ -377,7 +377,7 @@ pub(super) fn health(_: &Ask<'_>) -> Answer {
 }
 
 pub(super) fn ready(ask: &Ask<'_>) -> Answer {
-    if ask.live.hub().is_shut_down() {
+    if !ask.live.is_ready() {
         let status = "shutting down".to_owned();
         return Answer::json(StatusCode::SERVICE_UNAVAILABLE, &Health { status });
     }

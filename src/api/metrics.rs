@@ -52,7 +52,7 @@ fn server(ask: &Ask<'_>, text: &mut Text) {
         "pingora_live_ready",
         Gauge,
         "Whether publishers and players are taken: 0 while it shuts down.",
-        u8::from(!live.hub().is_shut_down()),
+        u8::from(live.is_ready()),
     );
     let cards = live.clients().list();
     let mut streams = (0, 0);
@@ -213,6 +213,13 @@ fn counts(counts: &Snapshot, text: &mut Text) {
     )
     .sample(&[("service", "http")], counts.tls_http)
     .sample(&[("service", "rtmp")], counts.tls_rtmp);
+    text.metric(
+        "pingora_live_tls_handshakes_failed_total",
+        Counter,
+        "TLS handshakes that came to nothing: failed, or not finished in time. Connections that send nothing are not among them.",
+    )
+    .sample(&[("reason", "failed")], counts.tls_failed)
+    .sample(&[("reason", "late")], counts.tls_late);
     text.one(
         "pingora_live_recordings_total",
         Counter,

@@ -19,6 +19,7 @@ mod metrics;
 mod node_metrics;
 mod nodes;
 mod openapi;
+mod relays;
 mod routes;
 mod shapes;
 mod srs;
@@ -41,7 +42,7 @@ use crate::play::{Handled, Live, SERVER};
 use auth::Denied;
 use routes::{Answer, Ask};
 
-/// A request's body, in bytes: the name of a stream is all that is ever sent.
+/// A request's body, in bytes: the name of a stream and an address are all that is ever sent.
 const MAX_BODY: usize = 16 * 1024;
 
 /// Answers the requests of the API.
@@ -50,6 +51,8 @@ pub struct Api {
     process: Process,
     /// Where players and publishers are listened for: the protocol and the address.
     listening: Vec<(&'static str, SocketAddr)>,
+    /// Stands before each path; empty for none.
+    prefix: String,
 }
 
 impl Api {
@@ -59,6 +62,7 @@ impl Api {
             live,
             process: Process::default(),
             listening: Vec::new(),
+            prefix: String::new(),
         }
     }
 
@@ -70,24 +74,57 @@ impl Api {
         self
     }
 
+    /// Puts all of it below a path: with `/ops`, the console is at `/ops/console` and the API at `/ops/api/v1/…`. For a proxy of one's own,
+    /// some of whose paths are the same.
+    #[must_use]
+    pub fn below(mut self, prefix: &str) -> Self {
+        let names = prefix.split('/').filter(|name| !name.is_empty());
+        self.prefix = names.map(|name| format!("/{name}")).collect();
+        self
+    }
+
     /// Answers the request if its path is one of the API's. To be called in `request_filter`, as [`Live::handle`]. The rules of
     /// `live.api` (credentials, names, origins) hold here too.
     ///
     /// # Errors
     /// Those of writing to the client.
     pub async fn handle(&self, session: &mut Session) -> Result<Handled> {
-        let path = session.req_header().uri.path();
+        let Some(path) = self.own_path(session) else {
+            return Ok(Handled::No);
+        };
+        if path.is_empty() && !self.prefix.is_empty() {
+            // Addresses are relative to what stands behind the last slash.
+            let last = self.prefix.rsplit('/').next().unwrap_or_default();
+            let to = format!("{last}/console");
+            console::lead(session, &to).await?;
+            return Ok(Handled::Yes);
+        }
+        let is_page = console::find(path).is_some();
         // What stands at `/` is the proxy's own.
-        if !routes::is_known(path) && (path == "/" || console::find(path).is_none()) {
+        let is_foreign = matches!(path, "" | "/") && self.prefix.is_empty();
+        if is_foreign || !is_page && !routes::is_known(path) {
             return Ok(Handled::No);
         }
+        self.live.api_header_came(session);
         self.answer(session).await?;
         Ok(Handled::Yes)
     }
 
+    /// The path without the prefix, if it has it.
+    fn own_path<'a>(&self, session: &'a Session) -> Option<&'a str> {
+        let path = session.req_header().uri.path();
+        let own = path.strip_prefix(self.prefix.as_str())?;
+        (own.is_empty() || own.starts_with('/')).then_some(own)
+    }
+
     async fn answer(&self, session: &mut Session) -> Result<()> {
+        let path = self.own_path(session).unwrap_or_default().to_owned();
+        if !self.live.is_ready() {
+            // Who keeps its connection would go on asking a process that leaves, and never meet the one that takes its place.
+            session.set_keepalive(None);
+        }
         let request = session.req_header();
-        let (method, path) = (request.method.clone(), request.uri.path().to_owned());
+        let method = request.method.clone();
         let query = request.uri.query().unwrap_or_default().to_owned();
         let authority = match request.uri.authority() {
             Some(authority) => authority.as_str(),

@@ -2,8 +2,9 @@
 
 use crate::observe::{Kind, Text};
 use crate::play::Live;
+use crate::relay::RelayState;
 
-use Kind::{Counter, Gauge};
+use Kind::{Counter, Gauge, Histogram};
 
 pub(super) fn nodes(live: &Live, text: &mut Text) {
     let counts = live.counters().snapshot();
@@ -33,6 +34,17 @@ pub(super) fn nodes(live: &Live, text: &mut Text) {
         "Pushes of streams to other servers at work, those that try again included.",
         live.pushes(),
     );
+    let mut relays = text.metric(
+        "pingora_live_relays",
+        Gauge,
+        "Pulls and pushes by what they do: connecting, running, or waiting before they try again.",
+    );
+    for (way, list) in [("pull", live.pull_list()), ("push", live.push_list())] {
+        for state in RelayState::ALL {
+            let count = list.iter().filter(|relay| relay.state == state).count();
+            relays.sample(&[("way", way), ("state", state.name())], count);
+        }
+    }
     for (name, about, count) in [
         (
             "pingora_live_registry_lookups_total",
@@ -123,18 +135,16 @@ fn hooks(live: &Live, text: &mut Text) {
         .sample(&[("what", "told")], counts.told)
         .sample(&[("what", "retried")], counts.retried)
         .sample(&[("what", "lost")], counts.lost);
+    text.metric(
+        "pingora_live_hook_seconds",
+        Histogram,
+        "How long callbacks took that came to an end.",
+    )
+    .distribution(&[], [live.counters().hooks().latency()]);
     text.one(
-        "pingora_live_hook_answers_total",
-        Counter,
-        "Callbacks that came to an end.",
-        counts.answered,
-    );
-    #[allow(clippy::cast_precision_loss, reason = "seconds with a fraction")]
-    let seconds = counts.micros as f64 / 1e6;
-    text.one(
-        "pingora_live_hook_seconds_total",
-        Counter,
-        "How long they took together.",
-        seconds,
+        "pingora_live_hooks_waiting",
+        Gauge,
+        "Callbacks that are to be told and were not yet: the depth of their queues.",
+        live.gate().hooks().waiting(),
     );
 }

@@ -8,8 +8,12 @@ use super::routes::{self, Answer, Ask, JSON, Route};
 use super::shapes::Failed;
 
 /// Answers with the document.
-pub(super) fn document(_: &Ask<'_>) -> Answer {
-    Answer::ok(&describe())
+pub(super) fn document(ask: &Ask<'_>) -> Answer {
+    let mut document = describe();
+    if !ask.api.prefix.is_empty() {
+        document["servers"] = json!([{ "url": ask.api.prefix }]);
+    }
+    Answer::ok(&document)
 }
 
 /// OpenAPI 3.1, whose schemas are those of JSON Schema 2020-12.

@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::play::Live;
 
 use super::shapes::Failed;
-use super::{Api, live, metrics, openapi, srs};
+use super::{Api, live, metrics, openapi, relays, srs};
 
 /// The type of most answers.
 pub(super) const JSON: &str = "application/json";
@@ -347,6 +347,66 @@ const TABLE: &[Route] = &[
         "The recordings at work.",
         live::recordings,
         of::<super::shapes::Recordings>,
+    ),
+    list(
+        "/api/v1/live/pulls",
+        "The streams that come from other servers.",
+        relays::pulls,
+        of::<relays::Pulls>,
+    ),
+    one(
+        "/api/v1/live/pulls/{id}",
+        "One stream that comes from another server.",
+        relays::pull,
+        of::<relays::Relay>,
+    ),
+    Route {
+        body: Some(of::<relays::WantedPull>),
+        shape: Some(of::<relays::Begun>),
+        ..change(
+            Verb::Post,
+            "/api/v1/live/pulls",
+            "Pulls a stream from another server, whoever plays it, until it is stopped.",
+            relays::start_pull,
+            &[400, 409, 413, 503],
+        )
+    },
+    change(
+        Verb::Delete,
+        "/api/v1/live/pulls/{id}",
+        "Ends a pull. Its stream is held as for a publisher that left.",
+        relays::stop_pull,
+        &[404],
+    ),
+    list(
+        "/api/v1/live/pushes",
+        "The streams that go to other servers.",
+        relays::pushes,
+        of::<relays::Pushes>,
+    ),
+    one(
+        "/api/v1/live/pushes/{id}",
+        "One stream that goes to another server.",
+        relays::push,
+        of::<relays::Relay>,
+    ),
+    Route {
+        body: Some(of::<relays::WantedPush>),
+        shape: Some(of::<relays::Begun>),
+        ..change(
+            Verb::Post,
+            "/api/v1/live/pushes",
+            "Pushes a stream to another server, until it is over or the push is stopped.",
+            relays::start_push,
+            &[400, 404, 409, 413, 503],
+        )
+    },
+    change(
+        Verb::Delete,
+        "/api/v1/live/pushes/{id}",
+        "Ends a push. One of forward begins again when the stream is published anew.",
+        relays::stop_push,
+        &[404, 409],
     ),
     get(
         "/api/v1/live/nodes",

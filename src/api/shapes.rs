@@ -43,7 +43,7 @@ pub(super) struct StreamName {
     pub(super) name: String,
 }
 
-fn default_vhost() -> String {
+pub(super) fn default_vhost() -> String {
     crate::config::DEFAULT_VHOST.to_owned()
 }
 

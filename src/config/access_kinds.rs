@@ -345,6 +345,10 @@ impl Leaf for Hidden {
         quoted(shown)
     }
 
+    fn whole(&self, value: &Secret) -> Secret {
+        value.clone()
+    }
+
     fn example(&self) -> Option<&'static str> {
         Some("\"a long text that nobody can guess\"")
     }

@@ -321,6 +321,10 @@ impl Leaf for Redis {
         quoted(&value.to_string())
     }
 
+    fn whole(&self, value: &RedisUrl) -> Secret {
+        value.0.clone()
+    }
+
     fn example(&self) -> Option<&'static str> {
         Some("\"redis://127.0.0.1:6379/0\"")
     }

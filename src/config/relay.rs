@@ -12,6 +12,7 @@ use super::kinds::{
 };
 use super::node::{Data, Node};
 use super::schema::{Context, Leaf, section};
+use super::secret::Secret;
 use super::units::Guess;
 use super::url::{HttpUrl, Url};
 
@@ -191,6 +192,26 @@ pub struct Remote {
 /// The longest address of a server that is taken, in bytes: host names end at 253, and paths hold tokens.
 const MAX_REMOTE_BYTES: usize = 2_048;
 
+impl Remote {
+    /// It may be shown so: without a query, which holds keys, and with `***` for the last part of the path where that says neither
+    /// `[stream]` nor is alone: services give out names that are keys.
+    pub fn shown(&self) -> String {
+        let (path, query) = match self.path.split_once('?') {
+            Some((path, _)) => (path, "?***"),
+            None => (self.path.as_str(), ""),
+        };
+        let path = match path.rsplit_once('/') {
+            Some((app, stream)) if !stream.contains("[stream]") => format!("{app}/***"),
+            _ => path.to_owned(),
+        };
+        let bare = Remote {
+            path: path + query,
+            ..self.clone()
+        };
+        bare.to_string()
+    }
+}
+
 impl std::str::FromStr for Remote {
     type Err = ();
 
@@ -299,7 +320,12 @@ impl Leaf for Remotes {
     }
 
     fn text(&self, value: &Vec<Remote>) -> String {
-        flow_list(value.iter().map(|remote| quoted(&remote.to_string())))
+        flow_list(value.iter().map(|remote| quoted(&remote.shown())))
+    }
+
+    fn whole(&self, value: &Vec<Remote>) -> Secret {
+        let texts: Vec<String> = value.iter().map(Remote::to_string).collect();
+        Secret::new(texts.join(" "))
     }
 
     fn environment_node(&self, text: &str, at: &ErrorOrigin) -> Node {

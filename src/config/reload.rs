@@ -2,6 +2,7 @@
 
 use super::Live;
 use super::print::entries;
+use super::secret::Secret;
 
 /// What a reload changed, by the paths of the keys (`live.vhosts.a.example.play.wait`).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -88,14 +89,14 @@ impl Changes {
 
 /// The paths of the keys that are not the same in both.
 fn differences(one: &Live, other: &Live) -> Vec<String> {
-    let values = |live: &Live| -> Vec<(String, Option<String>)> {
+    // With the secrets: a key that was replaced by another is shown as before.
+    type Value = (String, Option<Secret>);
+    let values = |live: &Live| -> Vec<Value> {
         let present = entries(live).into_iter().filter(|e| e.place.present);
-        present.map(|e| (e.place.path, e.value)).collect()
+        present.map(|e| (e.place.path, e.whole)).collect()
     };
     let (one, other) = (values(one), values(other));
-    let has = |list: &[(String, Option<String>)], entry: &(String, Option<String>)| {
-        list.iter().any(|known| known == entry)
-    };
+    let has = |list: &[Value], entry: &Value| list.iter().any(|known| known == entry);
     let mut paths: Vec<String> = Vec::new();
     for entry in one.iter().filter(|e| !has(&other, e)) {
         paths.push(entry.0.clone());
@@ -153,6 +154,50 @@ mod tests {
             assert!(needs_restart(path), "{path}");
         }
         assert!(!needs_restart("live.http.crossdomain"));
+    }
+
+    /// What is shown is the same before and after.
+    #[test]
+    fn a_secret_that_is_another_is_a_change() {
+        let vhost = |keys: &str| format!("live: {{ vhosts: {{ a.example: {{ {keys} }} }} }}");
+        for (before, after, key) in [
+            (
+                "live: { api: { auth: { password: 'one' } } }".to_owned(),
+                "live: { api: { auth: { password: 'two' } } }".to_owned(),
+                "live.api.auth.password",
+            ),
+            (
+                vhost("http_hooks: { on_play: 'http://a.example/?key=one' }"),
+                vhost("http_hooks: { on_play: 'http://a.example/?key=two' }"),
+                "live.vhosts.a.example.http_hooks.on_play",
+            ),
+            (
+                vhost("forward: { destination: 'rtmp://cdn.example/in/one' }"),
+                vhost("forward: { destination: 'rtmp://cdn.example/in/two' }"),
+                "live.vhosts.a.example.forward.destination",
+            ),
+            (
+                vhost("forward: { backend: 'http://a.example/?one' }"),
+                vhost("forward: { backend: 'http://a.example/?two' }"),
+                "live.vhosts.a.example.forward.backend",
+            ),
+        ] {
+            let (running, mut next) = (live(&before), live(&after));
+            let changes = Changes::merge(&running, &mut next);
+            assert_eq!(changes.changed, [key]);
+            assert!(changes.needs_restart.is_empty());
+            for shown in crate::config::settings(&next) {
+                assert!(!shown.value.contains("two"), "{shown:?}");
+            }
+        }
+        let registry = |password: &str| {
+            live(&format!(
+                "live: {{ node: {{ host: a.example }}, registry: {{ redis: 'redis://:{password}@127.0.0.1:9' }} }}"
+            ))
+        };
+        let changes = Changes::merge(&registry("one"), &mut registry("two"));
+        assert_eq!(changes.needs_restart, ["live.registry.redis"]);
+        assert!(changes.changed.is_empty());
     }
 
     #[test]

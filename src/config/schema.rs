@@ -11,6 +11,7 @@ use std::sync::Arc;
 use super::error::{ConfigError, Origin, Problem};
 use super::hints;
 use super::node::{Data, Node, Pair};
+use super::secret::Secret;
 
 /// What the declaration of a key says about it.
 pub(super) struct Field {
@@ -64,8 +65,13 @@ pub(super) trait Leaf {
     /// Reads a value, or reports why it cannot be read.
     fn parse(&self, node: &Node, path: &str, cx: &mut Context) -> Option<Self::Value>;
 
-    /// The value as YAML, on one line.
+    /// The value as YAML, on one line, without what is secret in it.
     fn text(&self, value: &Self::Value) -> String;
+
+    /// All of the value, secrets included: only ever compared.
+    fn whole(&self, value: &Self::Value) -> Secret {
+        Secret::new(self.text(value))
+    }
 
     /// What the reference shows for a value that has no default.
     fn example(&self) -> Option<&'static str> {
@@ -187,6 +193,8 @@ pub(super) struct Entry {
     pub(super) place: Place,
     /// The value as YAML; `None` for a section.
     pub(super) value: Option<String>,
+    /// See [`Leaf::whole`].
+    pub(super) whole: Option<Secret>,
     /// What is accepted; empty for a section.
     pub(super) accepted: String,
     /// See [`Leaf::example`].
@@ -233,6 +241,7 @@ impl<L: Leaf> Kind for L {
         out.push(Entry {
             place,
             value: Some(self.text(value)),
+            whole: Some(self.whole(value)),
             accepted: self.accepted(),
             example: self.example(),
             words: self.words(),
@@ -360,6 +369,7 @@ pub(super) fn heading(place: &Place) -> Entry {
     Entry {
         place: place.clone(),
         value: None,
+        whole: None,
         accepted: String::new(),
         example: None,
         words: Vec::new(),

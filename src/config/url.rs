@@ -10,6 +10,7 @@ use super::error::Origin;
 use super::kinds::{flow_list, parse_list, quoted};
 use super::node::{Data, Node};
 use super::schema::{Context, Leaf};
+use super::secret::Secret;
 
 const LIST: &str = "a list of them";
 
@@ -74,6 +75,14 @@ impl HttpUrl {
             host
         } else {
             format!("{host}:{}", self.port)
+        }
+    }
+
+    /// As it may be shown: a query may hold what lets somebody in.
+    pub fn shown(&self) -> String {
+        match self.text.split_once('?') {
+            Some((address, _)) => format!("{address}?***"),
+            None => self.text.clone(),
         }
     }
 
@@ -164,7 +173,12 @@ impl Leaf for Urls {
     }
 
     fn text(&self, value: &Vec<HttpUrl>) -> String {
-        flow_list(value.iter().map(|url| quoted(url.as_str())))
+        flow_list(value.iter().map(|url| quoted(&url.shown())))
+    }
+
+    fn whole(&self, value: &Vec<HttpUrl>) -> Secret {
+        let texts: Vec<&str> = value.iter().map(HttpUrl::as_str).collect();
+        Secret::new(texts.join(" "))
     }
 
     fn environment_node(&self, text: &str, at: &Origin) -> Node {
@@ -195,7 +209,11 @@ impl Leaf for Url {
     }
 
     fn text(&self, value: &Option<HttpUrl>) -> String {
-        text_or_null(value.as_ref().map(HttpUrl::as_str))
+        text_or_null(value.as_ref().map(HttpUrl::shown).as_deref())
+    }
+
+    fn whole(&self, value: &Option<HttpUrl>) -> Secret {
+        Secret::new(value.as_ref().map_or("", HttpUrl::as_str))
     }
 }
 

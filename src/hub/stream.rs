@@ -435,6 +435,11 @@ impl Stream {
         self.ingest.lock().ready
     }
 
+    /// Whether it is over: whoever publishes the name again publishes another stream.
+    pub(crate) fn is_ended(&self) -> bool {
+        self.ingest.lock().ended
+    }
+
     // ---- the hub's side ----
 
     /// Ends all logs. Players finish their responses.

@@ -3,6 +3,8 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use super::histogram::{Distribution, Histogram};
+
 /// Counts of callbacks, to all back ends together.
 #[derive(Debug, Default)]
 pub struct Hooks {
@@ -11,8 +13,7 @@ pub struct Hooks {
     told: AtomicU64,
     retried: AtomicU64,
     lost: AtomicU64,
-    answered: AtomicU64,
-    micros: AtomicU64,
+    latency: Histogram,
 }
 
 /// The counts at one moment.
@@ -59,22 +60,26 @@ impl Hooks {
     }
 
     fn took(&self, took: Duration) {
-        let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
-        self.micros.fetch_add(micros, Ordering::Relaxed);
-        self.answered.fetch_add(1, Ordering::Relaxed);
+        self.latency.record(took);
+    }
+
+    /// How long those that came to an end took.
+    pub(crate) fn latency(&self) -> Distribution {
+        self.latency.read()
     }
 
     /// The counts now.
     pub fn snapshot(&self) -> HookCounts {
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let latency = self.latency.read();
         HookCounts {
             asked: get(&self.asked),
             failed: get(&self.failed),
             told: get(&self.told),
             retried: get(&self.retried),
             lost: get(&self.lost),
-            answered: get(&self.answered),
-            micros: get(&self.micros),
+            answered: latency.counts.iter().sum(),
+            micros: latency.sum_us,
         }
     }
 }

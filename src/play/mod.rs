@@ -35,13 +35,14 @@ mod websocket;
 mod wire;
 mod worker;
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use pingora::Result;
 use pingora::protocols::Stream;
 use pingora::proxy::Session;
+use tokio::runtime::Handle;
 use tracing::info;
 
 use crate::access::{Gate, Hooks};
@@ -104,6 +105,10 @@ struct Inner {
     blocks: Blocks,
     since: Instant,
     relay: Relay,
+    /// Another process takes the newcomers from now on.
+    is_leaving: AtomicBool,
+    /// Where the relays of operators run.
+    relays_on: OnceLock<Handle>,
 }
 
 /// How long a shutdown waits for callbacks once the players and publishers are gone.
@@ -178,6 +183,8 @@ impl Live {
                 blocks: Blocks::default(),
                 since: Instant::now(),
                 relay: Relay::new(&config),
+                relays_on: OnceLock::new(),
+                is_leaving: AtomicBool::new(false),
                 settings: Shared::new(config),
             }),
         };
@@ -274,6 +281,17 @@ impl Live {
     /// Pushes of streams to other servers, those too that try to connect.
     pub fn pushes(&self) -> usize {
         self.relay().pushes()
+    }
+
+    /// Lets the relays that operators want run on the current runtime: the publishers', where there is one. Only the first call has an
+    /// effect; without any, they run where they are begun.
+    pub(crate) fn run_relays_here(&self) {
+        let _ = self.inner.relays_on.set(Handle::current());
+    }
+
+    pub(crate) fn relays_run_on(&self) -> Handle {
+        let set = self.inner.relays_on.get().cloned();
+        set.unwrap_or_else(Handle::current)
     }
 
     pub(crate) fn gate(&self) -> &Gate {
@@ -420,6 +438,16 @@ impl Live {
         if let Some(cluster) = self.cluster() {
             cluster.run().await;
         }
+    }
+
+    /// Says that another process takes the place of this one: [`Live::is_ready`] is false from now on, and all else goes on.
+    pub fn leave(&self) {
+        self.inner.is_leaving.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether publishers and players are to be sent here: neither while it shuts down, nor after [`Live::leave`].
+    pub fn is_ready(&self) -> bool {
+        !self.inner.is_leaving.load(Ordering::Relaxed) && !self.hub().is_shut_down()
     }
 
     /// Ends all streams and waits until the players and publishers are gone and the recordings closed, for at most `patience`.

@@ -8,6 +8,7 @@ use thiserror::Error;
 use tracing::info;
 
 use crate::hub::{EndReason, StreamKey};
+use crate::relay::{NotStarted, NotStopped, RelayStatus, Started};
 
 use super::Live;
 
@@ -87,6 +88,67 @@ impl Live {
     /// Whether nobody may publish or play the stream.
     pub fn is_blocked(&self, key: &StreamKey) -> bool {
         self.inner.blocks.keys.lock().contains_key(key)
+    }
+
+    /// The streams that are pulled from other servers, in the order in which the pulls began: those for players of an edge, and those
+    /// that [`Live::start_pull`] began.
+    pub fn pull_list(&self) -> Vec<RelayStatus> {
+        self.relay().pull_list()
+    }
+
+    /// The streams that are pushed to other servers, in the order in which the pushes began: those of `forward`, those of an edge's
+    /// publishers, and those that [`Live::start_push`] began.
+    pub fn push_list(&self) -> Vec<RelayStatus> {
+        self.relay().push_list()
+    }
+
+    /// Pulls a stream from another server: `rtmp://host[:port]/app/stream`, `rtmps://…`, `http://host[:port]/path` (FLV) or `https://…`,
+    /// with a query if need be; without a path, from the same name there. It goes on whoever plays, and tries again when that server is
+    /// lost, until [`Live::stop_pull`], until an operator or another publisher ends it as a publisher, or to the end of the process. Asked for twice, it is begun
+    /// once. To be called on a tokio runtime.
+    ///
+    /// # Errors
+    /// [`NotStarted`]. That the other server does not answer is none: [`RelayStatus::last_error`] tells of it.
+    pub fn start_pull(&self, key: &StreamKey, from: &str) -> Result<Started, NotStarted> {
+        let started = self.relay().order_pull(self, key, from)?;
+        if started.new {
+            info!(stream = %key, pull = started.id, "an operator begins a pull");
+        }
+        Ok(started)
+    }
+
+    /// Ends a pull, by its number. Its stream is held for `republish_wait`. An edge begins another when somebody wants to play.
+    ///
+    /// # Errors
+    /// [`NotStopped::None`].
+    pub fn stop_pull(&self, id: u64) -> Result<(), NotStopped> {
+        self.relay().stop_pull(id)?;
+        info!(pull = id, "an operator ends a pull");
+        Ok(())
+    }
+
+    /// Pushes a stream that is there to another server: `rtmp://host[:port]/app/stream` or `rtmps://…`, in which `[vhost]`, `[app]` and
+    /// `[stream]` stand for the stream's own; without a path, to the same name there. It tries again when that server is lost, and ends with the
+    /// stream or by [`Live::stop_push`]. Asked for twice, it is begun once. To be called on a tokio runtime.
+    ///
+    /// # Errors
+    /// [`NotStarted`]. That the other server does not answer is none: [`RelayStatus::last_error`] tells of it.
+    pub fn start_push(&self, key: &StreamKey, to: &str) -> Result<Started, NotStarted> {
+        let started = self.relay().order_push(self, key, to)?;
+        if started.new {
+            info!(stream = %key, push = started.id, "an operator begins a push");
+        }
+        Ok(started)
+    }
+
+    /// Ends a push, by its number. One of `forward` begins again when the stream is over and published anew.
+    ///
+    /// # Errors
+    /// [`NotStopped`].
+    pub fn stop_push(&self, id: u64) -> Result<(), NotStopped> {
+        self.relay().stop_push(id)?;
+        info!(push = id, "an operator ends a push");
+        Ok(())
     }
 
     /// How long this has been there.

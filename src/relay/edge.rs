@@ -20,6 +20,7 @@ use crate::play::Live;
 
 use super::Relay;
 use super::backoff::Backoff;
+use super::card::{Cards, Listed, RelayBy, Way};
 use super::errand::{Errand, Opened};
 use super::failure::{Answer, Failure};
 use super::push::{Reader, State, pump};
@@ -46,6 +47,7 @@ pub(crate) struct EdgePublish {
     errand: Errand,
     opened: Opened<Rtmp>,
     pushes: EdgePushes,
+    cards: Arc<Cards>,
 }
 
 /// A published stream's push. Dropping it ends the push.
@@ -93,6 +95,7 @@ impl Relay {
                     errand,
                     opened,
                     pushes: Arc::clone(&self.edge_pushes),
+                    cards: Arc::clone(&self.cards),
                 }))
             }
             Err(unopened) => Err(NotTaken::Answer(unopened.answer.unwrap_or(Answer::Away))),
@@ -132,6 +135,7 @@ impl EdgePublish {
         let work = Work {
             errand: self.errand,
             counters: live.shared_counters(),
+            listed: self.cards.enter(Way::Push, key, RelayBy::Publisher, None),
             _end: End {
                 pushes: self.pushes,
                 key: key.clone(),
@@ -171,6 +175,7 @@ impl Drop for End {
 struct Work {
     errand: Errand,
     counters: Arc<Counters>,
+    listed: Listed,
     pushing: Arc<Pushing>,
     _end: End,
 }
@@ -180,8 +185,10 @@ impl Work {
         loop {
             info!(origin = %opened.candidate.remote, "pushed to the origin");
             self.counters.count(Count::Push);
+            let card = self.listed.card();
+            card.running(Some(opened.candidate.remote.to_string()));
             let ended = tokio::select! {
-                ended = pump(&mut opened.source, &mut reader) => ended,
+                ended = pump(&mut opened.source, &mut reader, card) => ended,
                 () = self.errand.upstream.removed(&opened.candidate) => Err(Failure::Removed),
                 () = self.pushing.cancel.notified() => {
                     return finish(opened.source, &mut reader).await;
@@ -196,6 +203,7 @@ impl Work {
                 Err(failure) => {
                     warn!(origin = %opened.candidate.remote, "the origin no longer takes the stream: {failure}");
                     self.counters.count(Count::PushFailed);
+                    card.failed(&failure);
                     self.errand
                         .upstream
                         .now()
@@ -221,6 +229,7 @@ impl Work {
         let mut backoff = Backoff::new(self.errand.upstream.now().cluster.retry);
         let since = Instant::now();
         while since.elapsed() < PATIENCE {
+            self.listed.card().connecting();
             if let Ok(opened) = self.errand.publish().await {
                 return Some(opened);
             }

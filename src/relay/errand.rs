@@ -107,6 +107,8 @@ pub(crate) struct Errand {
     pub(crate) query: String,
     pub(crate) via: String,
     pub(crate) page: String,
+    /// Where the stream is asked for, if not by its own name at an origin.
+    pub(crate) target: Option<Target>,
 }
 
 /// An origin that gives the stream.
@@ -125,6 +127,8 @@ pub(crate) struct Unopened {
     /// Those that answered: a name one of whose addresses answers is well.
     answered: Vec<Remote>,
     silent: Vec<Remote>,
+    /// In the words of the last.
+    pub(crate) why: Option<String>,
 }
 
 impl Unopened {
@@ -134,6 +138,7 @@ impl Unopened {
             away: false,
             answered: Vec::new(),
             silent: Vec::new(),
+            why: None,
         }
     }
 
@@ -146,6 +151,7 @@ impl Unopened {
     }
 
     fn note(&mut self, candidate: &Candidate, failure: &Failure, origins: &Origins) {
+        self.why = Some(failure.to_string());
         match failure.answer() {
             Some(answer) => {
                 info!(origin = %candidate.remote, "{failure}");
@@ -188,6 +194,7 @@ impl Errand {
             query: client.query.clone(),
             via,
             page: client.page.clone().unwrap_or_default(),
+            target: None,
         }
     }
 
@@ -294,7 +301,10 @@ impl Errand {
             scheme,
         } = candidate;
         let cluster = &sources.cluster;
-        let target = Target::at_origin(remote, *scheme, cluster, &self.key, &self.query);
+        let target = self
+            .target
+            .clone()
+            .unwrap_or_else(|| Target::at_origin(remote, *scheme, cluster, &self.key, &self.query));
         let ask = Ask {
             address: Some(*address),
             via: self.via.clone(),

@@ -54,6 +54,9 @@ pub(crate) enum Failure {
     /// It is well, but a reload took it out of the configuration.
     #[error("it is no longer configured")]
     Removed,
+    /// It gives the stream, which cannot be had here.
+    #[error("the stream cannot be published here: {0}")]
+    Unclaimed(String),
     /// The stream is over there, properly.
     #[error("the stream ended there")]
     Ended,

@@ -1,19 +1,19 @@
 //! Forwarding: each stream that is published here, pushed to other servers. Each push is a task of its own that tries again, and so is
-//! the question to a back end where to push it.
+//! the question to a back end where to push it. What an operator has pushed besides is a push like any other.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
+use tokio::runtime::Handle;
 use tracing::{Instrument, info, info_span, warn};
 
 use crate::access::on_forward;
 use crate::client::Client;
 use crate::config::{HttpUrl, Remote};
-use crate::hub::{Format, Stream};
+use crate::hub::{Format, SeatError, Stream, StreamKey};
 use crate::observe::{Count, Counters};
 use crate::outbound::Outbound;
 use crate::play::Live;
@@ -22,24 +22,31 @@ use crate::rtmp::Purpose;
 use super::Relay;
 use super::backend;
 use super::backoff::Backoff;
+use super::card::{Card, Cards, Listed, RelayBy, Way};
 use super::dial::{Dialer, Terms};
 use super::failure::{Answer, Failure};
-use super::push::{Reader, State, pump};
-use super::source::{Ask, open_rtmp};
-use super::target::Target;
+use super::push::{Reader, State, bytes_of, pump};
+use super::source::{Ask, Packet, open_rtmp};
+use super::target::{Target, fill};
 
 /// The longest pause between attempts: a server that is away for hours costs a connection attempt each half minute.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// A push that lasted this long was a good one: the next attempt comes soon.
 const GOOD: Duration = Duration::from_secs(10);
+/// How often it is looked whether a stream is over that is not pushed at the moment.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// The streams that are forwarded.
 #[derive(Default)]
 pub(super) struct Forwards {
     /// By their addresses. Held for a look-up.
     streams: Arc<Mutex<HashSet<usize>>>,
-    pushes: Arc<AtomicUsize>,
+    places: Arc<Mutex<Places>>,
 }
+
+/// Which streams, by their addresses, are pushed where, and by which push: the same place twice would refuse the second for good. Held
+/// for a look-up.
+type Places = HashMap<(usize, Target), u64>;
 
 /// A stream that is forwarded. What is done for it shares this; the last frees its place.
 struct Held {
@@ -54,31 +61,34 @@ impl Drop for Held {
     }
 }
 
+/// A destination as it may be shown: with the stream's names in it, and without keys.
+fn shown(destination: &Remote, target: &Target, key: &StreamKey) -> String {
+    if destination.path.is_empty() {
+        return target.to_string();
+    }
+    fill(&destination.shown(), key)
+}
+
 fn address(stream: &Arc<Stream>) -> usize {
     Arc::as_ptr(stream).addr()
 }
 
-/// Counts a push while it is at work.
-struct AtWork(Arc<AtomicUsize>);
-
-impl AtWork {
-    fn new(pushes: &Arc<AtomicUsize>) -> Self {
-        pushes.fetch_add(1, Ordering::Relaxed);
-        AtWork(Arc::clone(pushes))
-    }
+/// A place that a stream is pushed to. What is pushed holds it.
+struct Place {
+    places: Arc<Mutex<Places>>,
+    at: (usize, Target),
+    /// It lives as long, so that its address is no other's.
+    _stream: Arc<Stream>,
+    listed: Listed,
 }
 
-impl Drop for AtWork {
+impl Drop for Place {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        self.places.lock().remove(&self.at);
     }
 }
 
 impl Forwards {
-    pub(super) fn count(&self) -> usize {
-        self.pushes.load(Ordering::Relaxed)
-    }
-
     /// None: it is forwarded already.
     fn hold(&self, stream: &Arc<Stream>) -> Option<Arc<Held>> {
         self.streams.lock().insert(address(stream)).then(|| {
@@ -100,16 +110,13 @@ impl Relay {
         let Some(held) = self.forwards.hold(stream) else {
             return;
         };
-        let mut pushes = Pushes {
-            held,
-            at_work: Arc::clone(&self.forwards.pushes),
-            dialer: Arc::clone(&self.dialer),
-            counters: live.shared_counters(),
-            via: self.via(client),
-            taken: Vec::new(),
+        let pushes = Pushes {
+            held: Some(held),
+            ..self.pushes_of(live, stream, client)
         };
         for destination in &forward.destination {
-            pushes.start(destination);
+            // An error: the stream is over.
+            let _ = pushes.start(destination, RelayBy::Forward, &Handle::current());
         }
         if let Some(url) = &forward.backend {
             let key = stream.key();
@@ -127,43 +134,82 @@ impl Relay {
             tokio::spawn(task.instrument(span));
         }
     }
+
+    /// What pushes of the stream have in common. `client`: its publisher.
+    pub(super) fn pushes_of(&self, live: &Live, stream: &Arc<Stream>, client: &Client) -> Pushes {
+        Pushes {
+            stream: Arc::clone(stream),
+            held: None,
+            places: Arc::clone(&self.forwards.places),
+            cards: Arc::clone(&self.cards),
+            dialer: Arc::clone(&self.dialer),
+            counters: live.shared_counters(),
+            via: self.via(client),
+        }
+    }
 }
 
 /// The pushes of one stream.
-struct Pushes {
-    held: Arc<Held>,
-    at_work: Arc<AtomicUsize>,
+pub(super) struct Pushes {
+    stream: Arc<Stream>,
+    /// Of those that the configuration wants.
+    held: Option<Arc<Held>>,
+    places: Arc<Mutex<Places>>,
+    cards: Arc<Cards>,
     dialer: Arc<Dialer>,
     counters: Arc<Counters>,
     /// The nodes on the way, this one last.
     via: String,
-    /// Where it is pushed to: the same place twice would refuse the second for good.
-    taken: Vec<Target>,
 }
 
 impl Pushes {
-    fn start(&mut self, destination: &Remote) {
-        let stream = &self.held.stream;
+    /// The push that there is already.
+    pub(super) fn find(&self, destination: &Remote) -> Option<u64> {
+        let target = Target::of_destination(destination, self.stream.key());
+        let at = (address(&self.stream), target);
+        self.places.lock().get(&at).copied()
+    }
+
+    /// Pushes the stream there, on the runtime, unless it is pushed there already. The number of the push, and whether it is new.
+    pub(super) fn start(
+        &self,
+        destination: &Remote,
+        by: RelayBy,
+        runtime: &Handle,
+    ) -> Result<(u64, bool), SeatError> {
+        let stream = &self.stream;
         let key = stream.key();
         let target = Target::of_destination(destination, key);
-        if self.taken.contains(&target) {
-            return;
+        let at = (address(stream), target.clone());
+        let mut places = self.places.lock();
+        if let Some(known) = places.get(&at) {
+            return Ok((*known, false));
         }
-        let Ok(seat) = stream.tap(Format::Flv) else {
-            return;
+        let seat = stream.tap(Format::Flv)?;
+        let shown = shown(destination, &target, key);
+        let listed = self.cards.enter(Way::Push, key, by, Some(shown.clone()));
+        let card = Arc::clone(listed.card());
+        places.insert(at.clone(), card.id);
+        drop(places);
+        let place = Place {
+            places: Arc::clone(&self.places),
+            at,
+            _stream: Arc::clone(stream),
+            listed,
         };
-        self.taken.push(target.clone());
         let span = info_span!(
             parent: None,
             "forward",
             vhost = key.vhost(),
             app = key.app(),
             stream = key.stream(),
-            to = %target,
+            to = shown,
         );
         let push = Push {
             dialer: Arc::clone(&self.dialer),
             counters: Arc::clone(&self.counters),
+            card: Arc::clone(&card),
+            stream: Arc::clone(stream),
             target,
             ask: Ask {
                 address: None,
@@ -172,19 +218,29 @@ impl Pushes {
                 terms: Terms::from(&stream.settings().forward),
             },
         };
-        let (held, at_work) = (Arc::clone(&self.held), AtWork::new(&self.at_work));
+        let held = self.held.clone();
+        let stream = Arc::clone(stream);
         let task = async move {
             push.run(Reader::new(seat)).await;
-            drop((at_work, held));
+            let stopped = place.listed.card().is_stopped();
+            drop(place);
+            if stopped && held.is_some() {
+                // Its publisher may come back, and would have it begun again as long as this were not held.
+                while !stream.is_ended() {
+                    tokio::time::sleep(LOOK).await;
+                }
+            }
+            drop(held);
         };
-        tokio::spawn(task.instrument(span));
+        runtime.spawn(task.instrument(span));
+        Ok((card.id, true))
     }
 
     /// Asks the back end where else, until it has said so or the stream is over.
-    async fn ask(mut self, outbound: Arc<Outbound>, url: HttpUrl, body: Bytes) {
+    async fn ask(self, outbound: Arc<Outbound>, url: HttpUrl, body: Bytes) {
         let mut backoff = Backoff::new(LONGEST_PAUSE);
         // With a seat, what is pushed later begins at a keyframe that is there already.
-        while let Ok(_seat) = self.held.stream.tap(Format::Flv) {
+        while let Ok(_seat) = self.stream.tap(Format::Flv) {
             match backend::ask(&outbound, &url, &body).await {
                 Ok(named) => {
                     let count = named.destinations.len();
@@ -196,7 +252,7 @@ impl Pushes {
                         );
                     }
                     for destination in &named.destinations {
-                        self.start(destination);
+                        let _ = self.start(destination, RelayBy::Backend, &Handle::current());
                     }
                     return;
                 }
@@ -214,6 +270,8 @@ impl Pushes {
 struct Push {
     dialer: Arc<Dialer>,
     counters: Arc<Counters>,
+    card: Arc<Card>,
+    stream: Arc<Stream>,
     target: Target,
     ask: Ask,
 }
@@ -228,17 +286,27 @@ impl Push {
                 first.clear();
                 match reader.read(&mut first) {
                     State::Packets => break,
-                    State::Edge => reader.news().await,
+                    State::Edge => tokio::select! {
+                        () = reader.news() => {}
+                        () = self.card.stopped() => return,
+                    },
                     State::Ended => return,
                 }
             }
+            self.card.connecting();
             let since = Instant::now();
             match self.push(&mut reader, &first).await {
                 Ok(()) => return info!("forward ended"),
                 Err(failure) if failure.answer() == Some(Answer::Loop) => {
                     self.counters.count(Count::PushFailed);
                     // It will be no less so when it is asked again.
-                    return warn!("not forwarded: {failure}");
+                    warn!("not forwarded: {failure}");
+                    if self.card.by == RelayBy::Operator {
+                        // Who wanted it is told why for as long as it is wanted.
+                        self.card.failed(&failure);
+                        while self.pause(LONGEST_PAUSE).await {}
+                    }
+                    return;
                 }
                 Err(failure) => {
                     self.counters.count(Count::PushFailed);
@@ -247,25 +315,50 @@ impl Push {
                     }
                     let pause = backoff.pause();
                     warn!(again_in = ?pause, "forward failed: {failure}");
-                    tokio::time::sleep(pause).await;
+                    self.card.failed(&failure);
+                    if !self.pause(pause).await {
+                        return info!("forward ended");
+                    }
                     // One that has had all that there is would be given the last frames again, as a stream of their own.
-                    reader.wait_for_more().await;
+                    tokio::select! {
+                        () = reader.wait_for_more() => {}
+                        () = self.card.stopped() => return info!("forward ended"),
+                    }
                     reader.rejoin();
                 }
             }
         }
     }
 
-    async fn push(
-        &self,
-        reader: &mut Reader,
-        first: &[super::source::Packet],
-    ) -> Result<(), Failure> {
-        let mut rtmp = open_rtmp(&self.dialer, &self.target, &self.ask, Purpose::Publish).await?;
+    /// False when there is nothing to wait for any more.
+    async fn pause(&self, pause: Duration) -> bool {
+        let until = Instant::now() + pause;
+        loop {
+            if self.stream.is_ended() || self.card.is_stopped() {
+                return false;
+            }
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return true;
+            }
+            tokio::select! {
+                () = tokio::time::sleep(left.min(LOOK)) => {}
+                () = self.card.stopped() => {}
+            }
+        }
+    }
+
+    async fn push(&self, reader: &mut Reader, first: &[Packet]) -> Result<(), Failure> {
+        let mut rtmp = tokio::select! {
+            opened = open_rtmp(&self.dialer, &self.target, &self.ask, Purpose::Publish) => opened?,
+            () = self.card.stopped() => return Ok(()),
+        };
         info!("forward started");
         self.counters.count(Count::Push);
+        self.card.running(None);
         rtmp.publish(first).await?;
-        pump(&mut rtmp, reader).await?;
+        self.card.carried(bytes_of(first));
+        pump(&mut rtmp, reader, &self.card).await?;
         rtmp.close().await;
         Ok(())
     }

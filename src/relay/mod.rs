@@ -5,7 +5,8 @@
 //!
 //! - [`target`]: addresses of streams; [`dial`]: connections; [`rtmp`], [`flv`]: the protocols, and [`source`]: a stream by either;
 //! - [`origins`]: which server is asked; [`errand`]: one stream asked of all of them; [`failure`]: what they say when they do not give it;
-//! - [`pull`] and [`standby`]: streams into the hub; [`push`], [`edge`] and [`forward`]: streams out of it; [`backend`] is asked where to.
+//! - [`pull`] and [`standby`]: streams into the hub; [`push`], [`edge`] and [`forward`]: streams out of it; [`backend`] is asked where to;
+//! - [`card`]: what is known of each while it is at work; [`order`]: those that an operator wants.
 //!
 //! No relay goes in a circle: each says in `Via` (RFC 9110 §7.6.3; over RTMP in a property of connect) through which nodes it goes,
 //! and a node that finds itself there refuses.
@@ -14,6 +15,7 @@
 
 mod backend;
 mod backoff;
+mod card;
 mod dial;
 mod edge;
 mod errand;
@@ -22,6 +24,7 @@ mod flv;
 mod forward;
 #[doc(hidden)]
 pub mod fuzzing;
+mod order;
 mod origins;
 mod pull;
 mod push;
@@ -33,7 +36,8 @@ mod target;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use parking_lot::{Mutex, RwLock};
+use parking_lot::{Mutex, MutexGuard, RwLock};
+use tokio::runtime::Handle;
 
 use crate::client::Client;
 use crate::config::{self, Cluster, ClusterMode, RelayProtocol, Remote, Scheme, Vhost};
@@ -41,11 +45,15 @@ use crate::hub::StreamKey;
 use crate::outbound::Outbound;
 use crate::play::Live;
 
+pub use card::{RelayBy, RelayState, RelayStatus};
+pub use order::{NotStarted, NotStopped, Started};
+
 pub(crate) use edge::{EdgePush, NotTaken};
 pub(crate) use errand::Upstream;
 pub(crate) use failure::{Answer, LOOP};
 pub(crate) use pull::Waiter;
 
+use card::{Cards, Way};
 use dial::Dialer;
 use edge::EdgePushes;
 use errand::{Errand, Sources};
@@ -60,12 +68,17 @@ pub(crate) struct Relay {
     /// Held for a look-up, or to swap them.
     edges: RwLock<HashMap<String, Edge>>,
     /// Held for a look-up.
-    pulls: Arc<Mutex<HashMap<StreamKey, Arc<Pull>>>>,
+    pulls: Arc<Mutex<Pulls>>,
+    /// What is told of those at work.
+    cards: Arc<Cards>,
     edge_pushes: EdgePushes,
     forwards: Forwards,
     /// Asks the back ends of `forward.backend`.
     outbound: Arc<Outbound>,
 }
+
+/// The pulls by their streams.
+type Pulls = HashMap<StreamKey, Arc<Pull>>;
 
 /// The origins of one vhost: for its pulls by players of RTMP and of the rest, and for its pushes.
 struct Edge {
@@ -85,6 +98,7 @@ impl Relay {
             dialer,
             node: format!("pingora-live-{:016x}", backoff::random()),
             pulls: Arc::default(),
+            cards: Arc::default(),
             edge_pushes: EdgePushes::default(),
             forwards: Forwards::default(),
             outbound: Arc::default(),
@@ -108,12 +122,22 @@ impl Relay {
 
     /// Pulls at work.
     pub(crate) fn pulls(&self) -> usize {
-        self.pulls.lock().len()
+        self.cards.count(Way::Pull)
     }
 
     /// Pushes at work, whether they are connected or try to be.
     pub(crate) fn pushes(&self) -> usize {
-        self.forwards.count() + self.edge_pushes.lock().len()
+        self.cards.count(Way::Push)
+    }
+
+    /// What there is to tell of the pulls, in the order in which they began.
+    pub(crate) fn pull_list(&self) -> Vec<RelayStatus> {
+        self.cards.list(Way::Pull)
+    }
+
+    /// And of the pushes.
+    pub(crate) fn push_list(&self) -> Vec<RelayStatus> {
+        self.cards.list(Way::Push)
     }
 
     /// Whether what a client wants has come through this node already.
@@ -162,32 +186,44 @@ impl Relay {
         settings: &Arc<Vhost>,
         client: &Client,
     ) -> Waiter {
-        let mut pulls = self.pulls.lock();
+        let pulls = self.pulls.lock();
         if let Some(waiter) = pulls.get(key).and_then(Pull::wait) {
             return waiter;
         }
         let errand = self.errand(upstream, key, client);
-        let pull = Pull::new(errand, Arc::clone(settings));
+        let listed = self.cards.enter(Way::Pull, key, RelayBy::Players, None);
+        let pull = Pull::new(errand, Arc::clone(settings), listed);
         let waiter = Waiter::new(&pull);
-        pulls.insert(key.clone(), Arc::clone(&pull));
+        self.begin(live, pulls, pull, &Handle::current());
+        waiter
+    }
+
+    /// Begins a pull, on the runtime.
+    fn begin(
+        &self,
+        live: &Live,
+        mut pulls: MutexGuard<'_, Pulls>,
+        pull: Arc<Pull>,
+        runtime: &Handle,
+    ) {
+        pulls.insert(pull.key().clone(), Arc::clone(&pull));
         drop(pulls);
         let all = Arc::clone(&self.pulls);
-        pull.spawn(live, move |ended| {
+        pull.spawn(live, runtime, move |ended| {
             let mut all = all.lock();
             let known = all.get(ended.key());
             if known.is_some_and(|known| std::ptr::eq(Arc::as_ptr(known), ended)) {
                 all.remove(ended.key());
             }
         });
-        waiter
     }
 
-    /// Whether the stream is pulled.
+    /// Whether the stream is pulled for its players, so that who publishes it takes it from nobody.
     pub(crate) fn is_pulled(&self, key: &StreamKey) -> bool {
         self.pulls
             .lock()
             .get(key)
-            .is_some_and(|pull| !pull.is_over())
+            .is_some_and(|pull| !pull.is_over() && !pull.is_order())
     }
 
     /// Asks the origins whether this client may play the stream, and no more.

@@ -9,22 +9,26 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tracing::{Instrument, info, info_span, warn};
 
 use crate::config::Vhost;
 use crate::hub::{EndReason, PushError, Stream, StreamKey};
-use crate::ingest::Ingest;
+use crate::ingest::{Ingest, Refused};
 use crate::media::FrameKind;
 use crate::observe::Count;
 use crate::play::Live;
 
 use super::backoff::Backoff;
+use super::card::{Card, Listed, RelayBy};
 use super::errand::{Errand, Opened, Sources, Unopened};
 use super::failure::{Answer, Failure};
 use super::origins::Candidate;
 use super::source::{Packet, Source};
 use super::standby::Standby;
+use super::target::Target;
 
 /// How often a pull looks whether it is still wanted, and at its claim.
 const TICK: Duration = Duration::from_millis(100);
@@ -33,6 +37,9 @@ const TICK: Duration = Duration::from_millis(100);
 pub(super) struct Pull {
     pub(super) errand: Errand,
     settings: Arc<Vhost>,
+    card: Arc<Card>,
+    /// Its place in the list, until the task has ended.
+    listed: Mutex<Option<Listed>>,
     /// Players that wait for the stream.
     waiters: AtomicUsize,
     /// No origin answered when it was last tried.
@@ -90,10 +97,12 @@ impl Drop for Waiter {
 }
 
 impl Pull {
-    pub(super) fn new(errand: Errand, settings: Arc<Vhost>) -> Arc<Self> {
+    pub(super) fn new(errand: Errand, settings: Arc<Vhost>, listed: Listed) -> Arc<Self> {
         Arc::new(Pull {
             errand,
             settings,
+            card: Arc::clone(listed.card()),
+            listed: Mutex::new(Some(listed)),
             waiters: AtomicUsize::new(0),
             away: AtomicBool::new(false),
             cancelled: AtomicBool::new(false),
@@ -123,8 +132,27 @@ impl Pull {
         &self.errand.key
     }
 
-    /// Begins. `done` is called when it has ended.
-    pub(super) fn spawn(self: &Arc<Self>, live: &Live, done: impl FnOnce(&Self) + Send + 'static) {
+    pub(super) fn card(&self) -> &Arc<Card> {
+        &self.card
+    }
+
+    /// Whether an operator wanted it from there.
+    pub(super) fn is_order_for(&self, target: &Target) -> bool {
+        self.errand.target.as_ref() == Some(target)
+    }
+
+    /// Whether an operator wants it, whoever plays.
+    pub(super) fn is_order(&self) -> bool {
+        self.card.by == RelayBy::Operator
+    }
+
+    /// Begins, on the runtime. `done` is called when it has ended.
+    pub(super) fn spawn(
+        self: &Arc<Self>,
+        live: &Live,
+        runtime: &Handle,
+        done: impl FnOnce(&Self) + Send + 'static,
+    ) {
         let key = self.key();
         let span = info_span!(
             parent: None,
@@ -153,7 +181,7 @@ impl Pull {
             };
             end.over = work.run().await;
         };
-        tokio::spawn(task.instrument(span));
+        runtime.spawn(task.instrument(span));
     }
 }
 
@@ -169,6 +197,7 @@ impl<F: FnOnce(&Pull)> Drop for End<F> {
         if let Some(done) = self.done.take() {
             done(&self.pull);
         }
+        self.pull.listed.lock().take();
         self.pull.over.send_replace(Some(self.over));
     }
 }
@@ -202,9 +231,13 @@ impl Work {
             if let Some(reason) = self.done() {
                 return self.end(reason, None);
             }
+            self.pull.card.connecting();
             let (opened, kept) = match self.warm().await {
                 Some((opened, kept)) => (Ok(opened), kept),
-                None => (self.pull.errand.open(last).await, Vec::new()),
+                None => tokio::select! {
+                    opened = self.pull.errand.open(last) => (opened, Vec::new()),
+                    () = self.pull.card.stopped() => continue,
+                },
             };
             match opened {
                 Ok(opened) => {
@@ -231,11 +264,13 @@ impl Work {
                     answer: Some(answer),
                     away,
                     ..
-                }) if !away || self.stream.is_none() => {
+                }) if !self.pull.is_order() && (!away || self.stream.is_none()) => {
                     info!("no stream: {answer}");
                     return self.end("publisher_left", Some(answer));
                 }
-                Err(Unopened { away, .. }) => {
+                Err(Unopened { away, why, .. }) => {
+                    let why = why.unwrap_or_else(|| Answer::Away.to_string());
+                    self.pull.card.failed(&why);
                     self.pull.away.store(away, Ordering::Relaxed);
                     self.live.counters().count(Count::PullFailed);
                     // From here on the hub's clock runs.
@@ -263,7 +298,8 @@ impl Work {
 
     fn lost(&self, candidate: &Candidate, failure: &Failure) {
         let origin = &candidate.remote;
-        if matches!(failure, Failure::Ended) {
+        self.pull.card.failed(failure);
+        if matches!(failure, Failure::Ended | Failure::Unclaimed(_)) {
             info!(%origin, "{failure}");
         } else {
             warn!(%origin, "origin lost: {failure}");
@@ -292,7 +328,7 @@ impl Work {
             match packet {
                 Ok(Some(packet)) => {
                     if std::mem::take(&mut fresh)
-                        && let Err(stopped) = self.claim(&opened.candidate)
+                        && let Err(stopped) = self.claim(&opened.candidate).await
                     {
                         return stopped;
                     }
@@ -301,6 +337,7 @@ impl Work {
                         backoff.reset();
                         self.keep_warm(&opened.candidate);
                     }
+                    self.pull.card.carried(packet.payload.len());
                     match self.push(packet) {
                         Ok(()) => {}
                         Err(PushError::Ended(reason)) => return Stopped::Done(reason.name()),
@@ -333,18 +370,30 @@ impl Work {
     }
 
     /// The stream is ours, or ours still, but from another origin.
-    fn claim(&mut self, candidate: &Candidate) -> Result<(), Stopped> {
+    async fn claim(&mut self, candidate: &Candidate) -> Result<(), Stopped> {
+        let origin = candidate.remote.to_string();
+        let card = Arc::clone(&self.pull.card);
         if let Some(ingest) = &mut self.ingest {
-            info!(origin = %candidate.remote, "pull goes on");
+            info!(origin, "pull goes on");
             ingest.renew();
+            card.running((!self.pull.is_order()).then_some(origin));
             return Ok(());
         }
-        let origin = candidate.remote.to_string();
-        match Ingest::relay(&self.live, self.pull.key(), &self.pull.settings, &origin) {
+        let (key, settings) = (self.pull.key(), &self.pull.settings);
+        let claimed = match self.pull.is_order() {
+            true => Ingest::order(&self.live, key, settings, &origin).await,
+            false => Ingest::relay(&self.live, key, settings, &origin).map_err(Refused::from),
+        };
+        match claimed {
             Ok(ingest) => {
                 self.stream = ingest.stream();
                 self.ingest = Some(ingest);
+                card.running((!self.pull.is_order()).then_some(origin));
                 Ok(())
+            }
+            // Who has it may leave, and an operator wants the stream for good.
+            Err(refused) if self.pull.is_order() => {
+                Err(Stopped::Lost(Failure::Unclaimed(refused.to_string())))
             }
             // Published here meanwhile, or a limit.
             Err(refused) => {
@@ -377,8 +426,14 @@ impl Work {
         if let Some(reason) = self.ingest.as_ref().and_then(Ingest::ended) {
             return Some(reason.name());
         }
+        if self.pull.card.is_stopped() {
+            return Some(EndReason::Operator.name());
+        }
         if self.pull.cancelled.load(Ordering::Relaxed) {
             return Some("published_here");
+        }
+        if self.pull.is_order() {
+            return None;
         }
         let players = self.stream.as_ref().map_or(0, |stream| stream.players());
         if players > 0 || self.pull.waiters.load(Ordering::Relaxed) > 0 {

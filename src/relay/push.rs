@@ -11,6 +11,7 @@ use crate::hub::{Log, Place, Read, Seat, Unit, Watch};
 use crate::media::flv::{TAG_AUDIO, TAG_VIDEO, Tags};
 use crate::media::{FrameKind, metadata};
 
+use super::card::Card;
 use super::failure::Failure;
 use super::rtmp::Rtmp;
 use super::source::Packet;
@@ -172,20 +173,31 @@ fn take(bytes: bytes::Bytes, packets: &mut Vec<Packet>) {
     }));
 }
 
-/// Sends what the log has until the stream ends (then Ok) or the server does.
-pub(super) async fn pump(rtmp: &mut Rtmp, reader: &mut Reader) -> Result<(), Failure> {
+/// Sends what the log has until the stream ends or the push is to stop (then Ok), or the server ends.
+pub(super) async fn pump(rtmp: &mut Rtmp, reader: &mut Reader, card: &Card) -> Result<(), Failure> {
     let mut packets = Vec::new();
-    loop {
+    // Looked at between writes only: what is half sent cannot be followed by a goodbye.
+    while !card.is_stopped() {
         packets.clear();
         match reader.read(&mut packets) {
-            State::Packets => rtmp.publish(&packets).await?,
+            State::Packets => {
+                rtmp.publish(&packets).await?;
+                card.carried(bytes_of(&packets));
+            }
             State::Ended => return Ok(()),
             State::Edge => {
                 tokio::select! {
                     failure = rtmp.listen() => return Err(failure),
                     () = reader.news() => {}
+                    () = card.stopped() => {}
                 }
             }
         }
     }
+    Ok(())
+}
+
+/// Bytes of media.
+pub(super) fn bytes_of(packets: &[Packet]) -> usize {
+    packets.iter().map(|packet| packet.payload.len()).sum()
 }

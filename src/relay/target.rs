@@ -11,7 +11,7 @@ use crate::hub::StreamKey;
 const VHOST_PARAMETERS: [&str; 2] = ["vhost", "domain"];
 
 /// A stream at another server.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Target {
     pub(crate) scheme: Scheme,
     /// Its name or address, an IPv6 address without brackets.
@@ -60,19 +60,23 @@ impl Target {
             path => path,
         };
         let (path, query) = template.split_once('?').unwrap_or((template, ""));
-        let fill = |text: &str| {
-            text.replace("[vhost]", key.vhost())
-                .replace("[app]", key.app())
-                .replace("[stream]", key.stream())
-        };
         Target {
             scheme,
             host: destination.host.clone(),
             port: destination.port.unwrap_or(scheme.port()),
             vhost: None,
-            path: fill(path),
-            query: fill(query),
+            path: fill(path, key),
+            query: fill(query, key),
         }
+    }
+
+    /// Where an operator lets a stream be pulled from: as [`Target::of_destination`], but that HTTP's default is the FLV of that name.
+    pub(crate) fn of_source(source: &Remote, key: &StreamKey) -> Self {
+        let mut target = Target::of_destination(source, key);
+        if source.path.is_empty() && !target.scheme.is_rtmp() {
+            target.path = encode(&format!("{}/{}", key.app(), key.stream())) + ".flv";
+        }
+        target
     }
 
     /// Where an answer points to. A server that says only where the app is (RTMP) means the same stream there.
@@ -202,6 +206,13 @@ impl fmt::Display for Target {
             self.path
         )
     }
+}
+
+/// Puts the names of a stream in the place of their variables.
+pub(crate) fn fill(text: &str, key: &StreamKey) -> String {
+    text.replace("[vhost]", key.vhost())
+        .replace("[app]", key.app())
+        .replace("[stream]", key.stream())
 }
 
 /// A query without what names a vhost.

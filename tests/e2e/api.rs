@@ -1,8 +1,10 @@
 //! The API and the metrics, as programs that use them see them.
 
+mod metrics;
+mod relays;
+mod reload;
+
 use std::collections::BTreeSet;
-use std::fs;
-use std::path::Path;
 use std::process::Command;
 
 use serde_json::{Value, json};
@@ -294,74 +296,6 @@ fn a_reload_leaves_no_gap_and_a_broken_file_changes_nothing() {
         .filter(|tag| tag.kind == VIDEO && tag.is_coded());
     let sent: Vec<_> = coded.collect();
     assert_run_of(&came.frames(VIDEO), &sent);
-}
-
-/// What Prometheus's own tool says of the metrics while there is load, and what the dashboard and the alerts ask for is there.
-#[test]
-fn metrics_dashboard_and_alerts() {
-    let server = Server::start("api: { metrics: { per_stream: on } }\n");
-    let _feed = Feed::start(&server, "live", "a", Plan::of(&fixtures::h264_aac()));
-    server.wait_stream("/live/a.flv");
-    let players: Vec<Player> = (0..20)
-        .map(|_| Player::open(&server, "/live/a.flv"))
-        .collect();
-    let mut last = 0.0;
-    let mut text = String::new();
-    for player in &players {
-        player.wait_more(20, PATIENCE);
-        text = http::get(server.address("api"), "/metrics").text();
-        let out = text
-            .lines()
-            .find_map(|l| l.strip_prefix("pingora_live_bytes_total{direction=\"out\"} "));
-        let out: f64 = out.expect("bytes").parse().expect("a number");
-        assert!(out >= last, "a counter never falls: {last} and then {out}");
-        last = out;
-    }
-    assert!(
-        text.contains(
-            "pingora_live_stream_players{vhost=\"__defaultVhost__\",app=\"live\",stream=\"a\"} 20"
-        ),
-        "{text}"
-    );
-    let folder = tempfile::tempdir().expect("a folder");
-    let file = folder.path().join("metrics");
-    fs::write(&file, &text).expect("a file");
-    let mut promtool = Command::new("sh");
-    promtool
-        .args(["-c", "promtool check metrics < \"$0\""])
-        .arg(&file);
-    programs::run(&mut promtool, PATIENCE).success();
-    let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs");
-    let mut promtool = Command::new("promtool");
-    programs::run(
-        promtool
-            .args(["check", "rules"])
-            .arg(docs.join("alerts.yaml")),
-        PATIENCE,
-    )
-    .success();
-
-    let known: BTreeSet<&str> = text
-        .lines()
-        .filter_map(|l| l.strip_prefix("# TYPE ")?.split(' ').next())
-        .collect();
-    let dashboard = fs::read_to_string(docs.join("grafana.json")).expect("a dashboard");
-    let parsed: Value = serde_json::from_str(&dashboard).expect("JSON");
-    assert!(
-        parsed["panels"]
-            .as_array()
-            .is_some_and(|panels| panels.len() > 10)
-    );
-    let alerts = fs::read_to_string(docs.join("alerts.yaml")).expect("rules");
-    let mut asked = 0;
-    for word in (dashboard + &alerts).split(|c: char| !c.is_ascii_alphanumeric() && c != '_') {
-        if word.starts_with("pingora_live_") || word.starts_with("process_") {
-            let name = word.strip_suffix("_bucket").unwrap_or(word);
-            assert!(known.contains(name), "{name} is no metric");
-            asked += 1;
-        }
-    }
-    assert!(asked > 20);
 }
 
 /// Schemathesis asks all that the description allows, and checks each answer against it.

@@ -391,3 +391,67 @@ fn what_can_be_done() {
     // A block ends the publisher.
     server.wait_log(&["publish ended", "kicked"], VISIT);
 }
+
+/// Pulls and pushes: begun in their forms and stopped by their buttons, by the keyboard alone, on a phone.
+#[test]
+fn streams_are_pulled_and_pushed() {
+    let source = Server::start("");
+    let target = Server::start("");
+    let server = Server::start("vhosts: { __defaultVhost__: { publish: { republish_wait: 1s } } }");
+    let _far = Feed::start(&source, "live", "far", Plan::of(&fixtures::h264_aac()));
+    source.wait_stream("/live/far.flv");
+    let _feed = Feed::start(&server, "live", "x", Plan::of(&fixtures::h264_aac()));
+    server.wait_stream("/live/x.flv");
+    let from = format!("type:pull-from:{}", source.rtmp("live/far?token=hush"));
+    let shown = source.rtmp("live/far");
+    let to = format!("type:push-to:{}", target.rtmp("copy/[stream]?key=hush"));
+    let seen = visit(
+        &server,
+        &[
+            "--width",
+            "360",
+            "--height",
+            "740",
+            "--dark",
+            "open:live/x",
+            "says:It goes to no other server",
+            "type:push-to:nowhere",
+            "enter:",
+            "says:is not of the form",
+            &to,
+            "enter:",
+            "says:The push begins",
+            "says:Running",
+            "kick:/copy/x",
+            "says:It goes to no other server",
+            "view:nodes",
+            &from,
+            "type:pull-as:far",
+            "enter:",
+            "says:The stream here is named by its app",
+            "type:pull-as:tv/far",
+            "enter:",
+            &format!("says:{shown}"),
+            "says:Running",
+            "view:streams",
+            "wait:tv/far",
+            "view:nodes",
+            "kick:tv/far",
+            "says:No stream comes from another server",
+        ],
+    )
+    .finish(VISIT)
+    .json();
+    check_done(&seen);
+    let complaints = seen["console"].as_array().expect("a list");
+    assert!(
+        complaints
+            .iter()
+            .all(|line| line.as_str().is_some_and(|line| line.contains("400"))),
+        "{complaints:?}"
+    );
+    check_says(text(&seen, "says:Running"), &["live/x", "by an operator"]);
+    target.wait_log(&["publish ended", "client_left"], VISIT);
+    server.wait_log(&["publish ended", "kicked"], VISIT);
+    assert!(!server.log().contains("hush"));
+}

@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 
 use super::support::flv::VIDEO;
 use super::support::player::Player;
-use super::support::programs::{FFMPEG_DEBIAN, curl, run};
+use super::support::programs::{self, FFMPEG_DEBIAN, Job, curl, run};
 use super::support::{PATIENCE, fixtures, http, wait_for};
 
 /// The example's process. Killed by its handle.
@@ -71,8 +71,12 @@ fn example(name: &str) -> PathBuf {
 
 /// The example with more arguments, and its HTTP and RTMP addresses.
 fn start(more: &[&str]) -> (Example, SocketAddr, SocketAddr) {
+    start_example("embed", more)
+}
+
+fn start_example(name: &str, more: &[&str]) -> (Example, SocketAddr, SocketAddr) {
     let (web, rtmp, upstream) = (free(), free(), upstream());
-    let child = Command::new(example("embed"))
+    let child = Command::new(example(name))
         .args([web.to_string(), rtmp.to_string(), upstream.to_string()])
         .args(more)
         .stdin(Stdio::null())
@@ -159,4 +163,101 @@ fn an_existing_proxy_plays_streams_and_its_other_paths_reach_the_upstream() {
     let text = run(curl().arg(&url), PATIENCE).success();
     assert_eq!(text, "upstream has /live/x.html");
     publisher.0.kill().expect("ffmpeg runs");
+}
+
+/// `examples/embed_api.rs`: API, metrics and console below a path of somebody else's proxy, under their own rules, and nowhere else.
+#[test]
+fn an_existing_proxy_serves_the_api_below_a_path() {
+    let (_example, web, rtmp) = start_example("embed_api", &["secret"]);
+    let _ffmpeg = programs::publish_loop(
+        FFMPEG_DEBIAN,
+        &fixtures::h264_aac(),
+        &format!("rtmp://{rtmp}/live/x"),
+    );
+    let player = Player::open_with(web, "/live/x.flv", &[], None);
+    player.wait("frames", PATIENCE, |flv| flv.frames(VIDEO).len() > 10);
+
+    let ask = |arguments: &[&str], path: &str| {
+        let mut curl = curl();
+        curl.args(["-w", "\n%{http_code}"])
+            .args(arguments)
+            .arg(format!("http://{web}{path}"));
+        let said = run(&mut curl, PATIENCE).success();
+        let (body, status) = said.rsplit_once('\n').expect("a status");
+        (status.to_owned(), body.to_owned())
+    };
+    let admin = ["-u", "admin:secret"];
+    let (status, streams) = ask(&admin, "/ops/api/v1/live/streams");
+    assert_eq!(status, "200", "{streams}");
+    let streams: serde_json::Value = serde_json::from_str(&streams).expect("JSON");
+    assert_eq!(streams["streams"][0]["name"], "x");
+    assert_eq!(ask(&admin, "/ops/metrics").0, "200");
+    let (_, document) = ask(&admin, "/ops/api/openapi.json");
+    let document: serde_json::Value = serde_json::from_str(&document).expect("JSON");
+    assert_eq!(document["servers"][0]["url"], "/ops");
+    // Its rules hold there.
+    for path in ["/ops/api/v1/live/streams", "/ops/metrics"] {
+        assert_eq!(ask(&[], path).0, "401", "{path}");
+    }
+    assert_eq!(ask(&[], "/ops/readyz").0, "200");
+    let foreign = [
+        "-u",
+        "admin:secret",
+        "-XPOST",
+        "-H",
+        "Origin: http://evil.example",
+    ];
+    assert_eq!(ask(&foreign, "/ops/api/v1/live/reload").0, "403");
+    // And nowhere else: these are the upstream's.
+    for path in [
+        "/api/v1/versions",
+        "/console",
+        "/metrics",
+        "/",
+        "/opsx/metrics",
+        "/ops/other",
+    ] {
+        let (status, body) = ask(&admin, path);
+        assert_eq!(status, "200", "{path}");
+        assert_eq!(body, format!("upstream has {path}"));
+    }
+    let leads = |path: &str| {
+        let answer = http::request(web, "GET", path, &[]).expect("an answer");
+        (answer.status, answer.header("location").map(str::to_owned))
+    };
+    assert_eq!(leads("/ops/"), (302, Some("console".to_owned())));
+    assert_eq!(leads("/ops"), (302, Some("ops/console".to_owned())));
+
+    // The console, by the password, plays and shows the stream.
+    let seen = Job::start(
+        programs::tool("console.py")
+            .arg(format!("http://{web}/ops"))
+            .args([
+                "password:admin:secret",
+                "open:live/x",
+                "play:1",
+                "view:nodes",
+            ]),
+    )
+    .finish(PATIENCE * 6)
+    .json();
+    assert_eq!(seen["failed"], serde_json::Value::Null, "{seen:#}");
+    assert_eq!(seen["page_errors"], serde_json::json!([]), "{seen:#}");
+
+    // A kick reaches the player.
+    let (_, clients) = ask(&admin, "/ops/api/v1/live/clients?count=100");
+    let clients: serde_json::Value = serde_json::from_str(&clients).expect("JSON");
+    let id = clients["clients"]
+        .as_array()
+        .expect("clients")
+        .iter()
+        .find(|client| client["action"] == "play")
+        .map(|client| client["id"].to_string())
+        .expect("a player");
+    let kick = ["-u", "admin:secret", "-XDELETE"];
+    assert_eq!(
+        ask(&kick, &format!("/ops/api/v1/live/clients/{id}")).0,
+        "200"
+    );
+    player.wait_end(PATIENCE);
 }

@@ -278,11 +278,16 @@ pub struct Nginx {
 impl Nginx {
     /// `application`: further directives.
     pub fn start(application: &str) -> Nginx {
-        let folder = tempfile::tempdir().expect("a folder");
         let port = std::net::TcpListener::bind("127.0.0.1:0")
             .and_then(|l| l.local_addr())
             .expect("a port")
             .port();
+        Nginx::start_at(port, application)
+    }
+
+    /// At a port that another had.
+    pub fn start_at(port: u16, application: &str) -> Nginx {
+        let folder = tempfile::tempdir().expect("a folder");
         let root = folder.path().display();
         let config = format!(
             "load_module /usr/lib/nginx/modules/ngx_rtmp_module.so;\n\

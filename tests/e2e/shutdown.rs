@@ -1,11 +1,14 @@
 //! SIGTERM with everybody connected: players' bodies end as they should, publishers are told, and the process ends soon.
 
+use std::io::Write;
+use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use super::support::feed::{Feed, Plan};
 use super::support::flv::{Flv, VIDEO};
 use super::support::player::{End, Player};
 use super::support::programs::{self, FFMPEG_DEBIAN, Job, curl};
+use super::support::proxies::free_port;
 use super::support::rtmp::Client;
 use super::support::server::Server;
 use super::support::{PATIENCE, amf, fixtures, http, wait_for};
@@ -118,4 +121,106 @@ fn no_newcomers_after_sigterm() {
         std::net::TcpStream::connect(address).is_err().then_some(())
     });
     server.wait_exit(Duration::from_secs(10));
+}
+
+/// The status of a path of the API.
+fn status(address: std::net::SocketAddr, path: &str) -> Option<u16> {
+    http::request(address, "GET", path, &[])
+        .ok()
+        .map(|answer| answer.status)
+}
+
+/// Whoever balances the load hears of it at once, and while a player is still seen off.
+#[test]
+fn readiness_ends_with_sigterm() {
+    let mut server = Server::start_with(
+        "limits: { player_stall: 60s }\n",
+        "grace_period_seconds: 60\n",
+        &[],
+        &[],
+    );
+    let plan = Plan::of(&fixtures::h264_aac()).with_pictures_of(20_000);
+    let _feed = Feed::start(&server, "live", "x", plan);
+    let player = Player::open_with(server.address("http"), "/live/x.flv", &[], Some(128 * 1024));
+    player.wait("a second", PATIENCE, |flv| flv.frames(VIDEO).len() > 25);
+    player.pause();
+    wait_for("what it does not read is held", PATIENCE, || {
+        (server.send_queue("http") > 64 * 1024).then_some(())
+    });
+    let api = server.address("api");
+    assert_eq!(status(api, "/readyz"), Some(200));
+
+    let since = Instant::now();
+    server.signal(libc::SIGTERM);
+    wait_for("it is not ready", PATIENCE, || {
+        (status(api, "/readyz") == Some(503)).then_some(())
+    });
+    assert!(since.elapsed() < Duration::from_secs(5));
+    assert_eq!(player.ended(), None, "the player is still there");
+    assert_eq!(status(api, "/healthz"), Some(200));
+    let metrics = http::get(api, "/metrics").text();
+    assert!(metrics.contains("pingora_live_ready 0"));
+    assert!(server.is_running());
+
+    player.resume();
+    assert_eq!(player.wait_end(PATIENCE), End::Proper);
+    assert_eq!(server.wait_exit(PATIENCE).code(), Some(0));
+}
+
+/// An upgrade: the old process says that it is not ready on the connections that it has, and goes on with its players, while the new one
+/// is ready at the same address.
+#[test]
+fn readiness_ends_with_sigquit() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let ports: Vec<u16> = (0..3).map(|_| free_port()).collect();
+    let live = format!(
+        "rtmp: {{ listen: \"127.0.0.1:{}\" }}\nhttp: {{ listen: \"127.0.0.1:{}\" }}\n",
+        ports[0], ports[1]
+    );
+    let top = format!(
+        "grace_period_seconds: 4\nupgrade_sock: \"{}\"\n",
+        folder.path().join("upgrade.sock").display()
+    );
+    let listen = format!("127.0.0.1:{}", ports[2]);
+    let environment = [("PINGORA_LIVE_API_LISTEN", listen.as_str())];
+    let mut old = Server::start_with(&live, &top, &[], &environment);
+    let _feed = Feed::start(&old, "live", "x", Plan::of(&fixtures::h264_aac()));
+    let player = Player::open(&old, "/live/x.flv");
+    player.wait("a second", PATIENCE, |flv| flv.frames(VIDEO).len() > 25);
+    let api = old.address("api");
+    let mut kept = TcpStream::connect(api).expect("a connection");
+    let mut ask = |path: &str| {
+        write!(kept, "GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n").expect("a request");
+        let answer = http::read_head(kept.try_clone().expect("a socket"), false);
+        let answer = answer.expect("an answer");
+        let close = answer.header("connection").map(str::to_owned);
+        (answer.status, close, answer.text())
+    };
+    assert_eq!(ask("/readyz").0, 200);
+
+    let (live, top) = (live.clone(), top.clone());
+    let new = std::thread::spawn(move || {
+        let environment = [("PINGORA_LIVE_API_LISTEN", listen.as_str())];
+        Server::start_with(&live, &top, &["-u"], &environment)
+    });
+    std::thread::sleep(Duration::from_millis(500));
+    old.signal(libc::SIGQUIT);
+    let said = wait_for("it is not ready", PATIENCE, || {
+        let said = ask("/readyz");
+        (said.0 == 503 || said.1.is_some()).then_some(said)
+    });
+    assert_eq!(
+        (said.0, said.1.as_deref()),
+        (503, Some("close")),
+        "{}",
+        said.2
+    );
+    player.wait_more(20, PATIENCE);
+
+    let new = new.join().expect("the new process");
+    wait_for("the old process has gone", PATIENCE * 2, || {
+        (!old.is_running()).then_some(())
+    });
+    assert_eq!(status(new.address("api"), "/readyz"), Some(200));
+    assert_eq!(status(new.address("api"), "/healthz"), Some(200));
 }

@@ -15,6 +15,8 @@ Steps, done in order; each that waits fails at the deadline:
     says:TEXT       until the page shows that text
     press:LABEL     presses the button of that name
     answer:LABEL    presses the button of that name in the question
+    type:ID:TEXT    moves to that field by the Tab key and types the text in the place of what is there
+    enter:          presses Enter
     hash:HASH       goes to that view as an address does
     seconds:S       looks on for that long
 
@@ -129,6 +131,15 @@ class Visit:
 
     def do_answer(self, label):
         self.page.locator("dialog").get_by_role("button", name=label, exact=True).click(timeout=self.deadline * 1000)
+
+    def do_type(self, pair):
+        field, _, text = pair.partition(":")
+        tab_to(self.page, "(id) => document.activeElement.id === id", field)
+        self.page.keyboard.press("Control+A")
+        self.page.keyboard.type(text)
+
+    def do_enter(self, _):
+        self.page.keyboard.press("Enter")
 
     def do_hash(self, value):
         self.page.evaluate("(value) => { location.hash = value; }", value)

@@ -9,6 +9,8 @@ const PATIENCE_MS = 10000;
 // Streams in one answer: a page that people read, and some 100 KB.
 export const MAX_STREAMS = 500;
 export const CLIENTS_PER_PAGE = 100;
+// Pulls, and pushes, in one answer.
+export const MAX_RELAYS = 500;
 
 export class ApiError extends Error {
   // `kind`: 'away' (no answer), 'sign-in' (401), 'refused' (403), 'gone' (404), 'failed' (all else).
@@ -219,6 +221,32 @@ export async function nodes() {
   };
 }
 
+function relayOf(r) {
+  return {
+    id: r.id,
+    stream: { key: r.stream_id, vhost: r.stream.vhost, path: `${r.stream.app}/${r.stream.name}` },
+    by: r.by,
+    state: r.state,
+    server: r.server,
+    sinceMs: r.since_at_ms,
+    runningSinceMs: r.running_since_at_ms,
+    bytes: r.bytes,
+    retries: r.retries,
+    lastError: r.last_error,
+  };
+}
+
+// Streams that come from other servers, and those that go to them.
+export async function pulls() {
+  const { total, pulls: all } = await ask(`pulls?start=0&count=${MAX_RELAYS}`);
+  return { total, relays: list(all).map(relayOf) };
+}
+
+export async function pushes() {
+  const { total, pushes: all } = await ask(`pushes?start=0&count=${MAX_RELAYS}`);
+  return { total, relays: list(all).map(relayOf) };
+}
+
 // What the configuration says of other servers: where streams are fetched from and sent to.
 export async function origins() {
   const theirs = /(^|\.)(cluster|forward|relay|pull|edge|upstreams)(\.|\[|$)/;
@@ -232,10 +260,21 @@ const change = async (path, options) => (await ask(path, options)).changed === t
 export const kick = (id) => change(`clients/${one(id)}`, { method: 'DELETE' });
 export const kickPublisher = (key) => change(`streams/${one(key)}/publisher`, { method: 'DELETE' });
 export const record = (key, on) => change(`streams/${one(key)}/recording`, { method: on ? 'POST' : 'DELETE' });
+export const stopPull = (id) => change(`pulls/${one(id)}`, { method: 'DELETE' });
+export const stopPush = (id) => change(`pushes/${one(id)}`, { method: 'DELETE' });
 export const unblock = (key) => change(`blocks/${one(key)}`, { method: 'DELETE' });
 
 export function block({ vhost, app, name }) {
   return change('blocks', { method: 'POST', body: { vhost, app, name } });
+}
+
+// `vhost` may be left out; `from` and `to` are addresses of streams.
+export function pull({ vhost, app, name, from }) {
+  return change('pulls', { method: 'POST', body: { ...(vhost ? { vhost } : {}), app, name, from } });
+}
+
+export function push({ vhost, app, name, to }) {
+  return change('pushes', { method: 'POST', body: { vhost, app, name, to } });
 }
 
 export async function reload() {

@@ -1,11 +1,11 @@
 // A table of clients with a button that ends one: in the list of all, and on a stream's page.
 
 import * as api from './api.js';
-import { Rows, confirm, el, attribute, say, toast } from './dom.js';
+import { Rows, attribute, confirm, el, keepFocus, say, toast } from './dom.js';
 import { bitrate, bytes, duration, name } from './format.js';
 
 const FORMATS = { flv: 'FLV', ts: 'MPEG-TS', aac: 'AAC', mp3: 'MP3', rtmp: 'RTMP' };
-const PROTOCOLS = { http1: 'HTTP/1', http2: 'HTTP/2', websocket: 'WebSocket', rtmp: 'RTMP' };
+const PROTOCOLS = { http1: 'HTTP/1', http2: 'HTTP/2', websocket: 'WebSocket', rtmp: 'RTMP', pull: 'a pull' };
 
 export const formatName = (format) => FORMATS[format] || name(format);
 export const protocolName = (protocol) => PROTOCOLS[protocol] || name(protocol);
@@ -28,13 +28,7 @@ export class ClientsTable {
   }
 
   set(clients) {
-    // A row that goes takes the focus along: its neighbour has it then, or the next Tab would begin at the top of the page.
-    const focused = [...this.body.children].findIndex((row) => row.contains(document.activeElement));
-    this.rows.set(clients);
-    if (focused >= 0 && !this.body.contains(document.activeElement)) {
-      const next = this.body.children[Math.min(focused, this.body.children.length - 1)];
-      (next?.querySelector('button') || this.element).focus();
-    }
+    keepFocus(this.body, this.element, () => this.rows.set(clients));
     this.table.hidden = !clients.length;
     this.none.hidden = clients.length > 0;
   }

@@ -62,6 +62,16 @@ export class Rows {
   }
 }
 
+// Changes rows of `body`. One that goes takes the focus along: its neighbour has it then, or the next Tab would begin at the top of the
+// page; `instead` has it when none is left.
+export function keepFocus(body, instead, change) {
+  const focused = [...body.children].findIndex((row) => row.contains(document.activeElement));
+  change();
+  if (focused < 0 || body.contains(document.activeElement)) return;
+  const next = body.children[Math.min(focused, body.children.length - 1)];
+  (next?.querySelector('button:not([hidden])') || instead).focus();
+}
+
 // Asks before something is done that cannot be taken back. Resolves to true or false.
 export function confirm({ title, text, action }) {
   const dialog = $('confirm');

@@ -1,8 +1,9 @@
-// This node, and the nodes that it is configured to fetch from and send to.
+// This node, the streams that it fetches and sends, the nodes beside it, and what is configured of all that.
 
 import * as api from './api.js';
 import { $, Rows, el, say, show } from './dom.js';
 import { bitrate, bytes, count, duration, name } from './format.js';
+import { RelaysTable, onSubmit } from './relays-table.js';
 
 export class NodesView {
   constructor(context) {
@@ -55,21 +56,42 @@ export class NodesView {
     });
     this.nodeNone = el('p', { class: 'help' });
     this.away = el('p', { class: 'message', role: 'alert', hidden: true, text: 'The registry does not answer. This node goes on without it; what stands here of the others is old.' });
-    $('nodes').append(title, figures, el('h3', { text: 'Nodes of the registry' }), this.away, this.nodeTable, this.nodeNone, el('h3', { text: 'Origins and targets' }), this.table, this.none);
+    this.pulls = new RelaysTable(context, { way: 'pull', label: 'Streams from other servers', none: 'No stream comes from another server.', withStream: true });
+    this.pushes = new RelaysTable(context, { way: 'push', label: 'Streams to other servers', none: 'No stream goes to another server.', withStream: true });
+    this.more = el('p', { class: 'help' });
+    $('this-node').append(title, figures);
+    $('pulls').append(this.pulls.element);
+    $('pushes').append(this.pushes.element, this.more);
+    $('nodes').append(el('h3', { text: 'Nodes of the registry' }), this.away, this.nodeTable, this.nodeNone, el('h3', { text: 'Origins and targets in the configuration' }), this.table, this.none);
+    onSubmit(context, $('pull-form'), () => this.pull(), 'The pull begins.');
   }
 
   enter() { this.stale = true; }
   leave() {}
 
   async ask() {
-    this.nodes = await api.nodes();
+    [this.nodes, this.pulled, this.pushed] = await Promise.all([api.nodes(), api.pulls(), api.pushes()]);
     if (!this.stale) return;
     this.keys = await api.origins();
     this.stale = false;
   }
 
+  // An app may hold slashes, a stream's own name does not.
+  pull() {
+    const path = $('pull-as').value.trim().replace(/^\/+|\/+$/g, '');
+    const cut = path.lastIndexOf('/');
+    if (cut < 1) throw new api.ApiError('failed', 'The stream here is named by its app and its own name: live/camera');
+    const vhost = $('pull-vhost').value.trim();
+    return api.pull({ vhost, app: path.slice(0, cut), name: path.slice(cut + 1), from: $('pull-from').value.trim() });
+  }
+
   draw() {
     const { server } = this.context;
+    this.pulls.set(this.pulled.relays);
+    this.pushes.set(this.pushed.relays);
+    const left = this.pulled.total - this.pulled.relays.length + this.pushed.total - this.pushed.relays.length;
+    say(this.more, left > 0 ? `And ${count(left)} more pulls and pushes.` : '');
+    show(this.more, left > 0);
     this.figures.set([
       ['Version', name(server.version).replace(/^pingora-live\//, '')],
       ['Process', String(server.pid)],

@@ -6,6 +6,7 @@ import { ClientsTable, formatName, protocolName } from './clients-table.js';
 import { $, Rows, attribute, confirm, copy, el, say, show, toast } from './dom.js';
 import { bitrate, bytes, count, duration, fps, name, span } from './format.js';
 import { Player } from './player.js';
+import { RelaysTable, onSubmit } from './relays-table.js';
 import { stop as stopRecording } from './view-recordings.js';
 import { publisherOf } from './view-streams.js';
 
@@ -32,6 +33,9 @@ export class StreamView {
     this.table = new ClientsTable(context, { label: 'Clients of this stream', withStream: false });
     this.more = el('p', { class: 'help', hidden: true });
     $('stream-clients').append(this.table.element, this.more);
+    this.pushes = new RelaysTable(context, { way: 'push', label: 'Pushes of this stream', none: 'It goes to no other server.', withStream: false });
+    $('stream-pushes').append(this.pushes.element);
+    onSubmit(context, $('push-form'), () => api.push({ ...this.stream, to: $('push-to').value.trim() }), 'The push begins.');
     this.figures = new Rows($('stream-figures'), {
       key: ([title]) => title,
       make: ([title]) => {
@@ -113,10 +117,12 @@ export class StreamView {
     this.key = key;
     this.stream = this.context.streams.streams.find((s) => s.key === key) || null;
     this.clients = null;
+    this.pushed = [];
     this.blocked = null;
     this.started = false;
     this.gone = false;
     this.table.set([]);
+    this.pushes.set([]);
     show(this.more, false);
     this.draw(Date.now());
     return this.stream ? name(this.stream.path) : 'Stream';
@@ -127,12 +133,13 @@ export class StreamView {
   async ask() {
     const { key } = this;
     const gone = (error) => { if (error.kind === 'gone') return null; throw error; };
-    const [stream, clients, blocks] = await Promise.all([api.stream(key).catch(gone), api.clients({ stream: key }), api.blocks()]);
+    const [stream, clients, blocks, pushes] = await Promise.all([api.stream(key).catch(gone), api.clients({ stream: key }), api.blocks(), api.pushes()]);
     if (key !== this.key) return;
     this.gone = stream === null;
     if (stream) this.stream = stream;
     this.clients = clients;
     this.blocked = blocks.find((b) => b.key === key) || null;
+    this.pushed = pushes.relays.filter((push) => push.stream.key === key);
   }
 
   // ---- what is shown ------------------------------------------------------------------------------------
@@ -193,6 +200,7 @@ export class StreamView {
       show(this.more, rest > 0);
       say(this.more, rest > 0 ? `The first ${count(clients.clients.length)} of ${count(clients.total)}.` : '');
     }
+    this.pushes.set(this.pushed);
     const where = this.where();
     this.addresses.set([
       ['HTTP-FLV', where.flv], ['WebSocket-FLV', where['ws-flv']], ['MPEG-TS', where.ts], ['RTMP', where.rtmp],
