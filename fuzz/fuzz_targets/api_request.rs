@@ -26,14 +26,18 @@ fn is_ours(authority: &str) -> bool {
         }
         _ => &authority,
     };
-    if let Some(inside) = name
+    // A dot at its end makes a name a full one, and is passed over in addresses too.
+    let bare = |name: &str| name.strip_suffix('.').unwrap_or(name).to_owned();
+    let inside = name
         .strip_prefix('[')
-        .and_then(|rest| rest.strip_suffix(']'))
-    {
-        return inside.parse::<Ipv6Addr>().is_ok_and(|ip| ip.is_loopback());
+        .and_then(|rest| rest.strip_suffix(']'));
+    if let Some(inside) = inside {
+        return bare(inside)
+            .parse()
+            .is_ok_and(|ip: Ipv6Addr| ip.is_loopback());
     }
+    let name = &*bare(name);
     let loopback = name.parse().is_ok_and(|ip: IpAddr| ip.is_loopback());
-    let name = name.strip_suffix('.').unwrap_or(name);
     let names = ["localhost", "api.example"].contains(&name);
     loopback || names || name.ends_with(".localhost") || name.ends_with(".wild.example")
 }

@@ -132,9 +132,11 @@ impl Target {
         }
         let url = Url::parse(&ours).ok()?.join(to).ok()?;
         let scheme = Scheme::of(url.scheme()).filter(|scheme| !scheme.is_rtmp())?;
+        // Browsers take more for a name than can be asked for.
+        let server: Remote = url.host_str()?.parse().ok()?;
         Some(Target {
             scheme,
-            host: url.host_str()?.trim_matches(['[', ']']).to_owned(),
+            host: server.host,
             port: url.port().unwrap_or(scheme.port()),
             vhost: self.vhost.clone().filter(|_| !names_server),
             path: url.path().trim_start_matches('/').to_owned(),
@@ -351,6 +353,7 @@ mod tests {
             "https://@/x",
             "http://[::1::@]:http",
             "data:x",
+            "http://{a/d",
         ] {
             assert_eq!(http.redirected(none), None, "{none}");
         }
