@@ -182,9 +182,9 @@ impl ProxyHttp for LiveProxy {
         _session: &mut Session,
         ctx: &mut Self::CTX,
     ) -> Result<Box<HttpPeer>> {
-        match (&mut ctx.forwarding, &ctx.node) {
+        match (&mut ctx.forwarding, &mut ctx.node) {
             (Some(forwarding), _) => forwarding.upstream_peer().await,
-            (None, Some(node)) => node.upstream_peer().await,
+            (None, Some(node)) => node.upstream_peer(&self.live).await,
             (None, None) => Error::e_explain(ErrorType::HTTPStatus(502), "there is no upstream"),
         }
     }
@@ -231,9 +231,10 @@ impl ProxyHttp for LiveProxy {
         ctx: &mut Self::CTX,
         error: Box<Error>,
     ) -> Box<Error> {
-        match &mut ctx.forwarding {
-            Some(forwarding) => forwarding.fail_to_connect(error),
-            None => error,
+        match (&mut ctx.forwarding, &ctx.node) {
+            (Some(forwarding), _) => forwarding.fail_to_connect(error),
+            (None, Some(node)) => node.fail_to_connect(error),
+            (None, None) => error,
         }
     }
 

@@ -7,16 +7,18 @@ use http::{HeaderName, Uri, header};
 use pingora::http::RequestHeader;
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorType, OrErr, Result};
-use tokio::time::timeout;
+use tracing::warn;
 
 use crate::client::Client;
 use crate::cluster;
-use crate::config::{BaseUrl, UrlScheme};
+use crate::config::{self, BaseUrl, UrlScheme};
 use crate::hub::StreamKey;
+use crate::relay::{Failure, said};
 
+use super::Live;
 use super::limits::Admission;
 
-/// How long the look-up of a node's name, and the connection to it, may take: a node in the next rack answers in milliseconds.
+/// How long the connection to a node may take: a node in the next rack answers in milliseconds.
 const PATIENCE: Duration = Duration::from_secs(3);
 
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -25,6 +27,11 @@ const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto")
 /// A player on its way to another node.
 pub(super) struct ToNode {
     base: BaseUrl,
+    /// Without brackets.
+    host: String,
+    port: u16,
+    /// Those that were not tried yet, the next one last.
+    addresses: Vec<SocketAddr>,
     stream: StreamKey,
     query: String,
     path: String,
@@ -42,7 +49,15 @@ impl ToNode {
         path: &str,
         admission: Admission,
     ) -> Self {
+        let default = match base.scheme() {
+            UrlScheme::Https => 443,
+            _ => 80,
+        };
+        let (host, port) = host_and_port(base.authority(), default);
         Self {
+            host: host.to_owned(),
+            port,
+            addresses: Vec::new(),
             base,
             stream,
             query: client.query.clone(),
@@ -53,20 +68,47 @@ impl ToNode {
         }
     }
 
-    /// The node.
+    /// The node, at the next of its addresses: the certificate is checked as that of an origin is.
     ///
     /// # Errors
-    /// When its name has no address.
-    pub(super) async fn upstream_peer(&self) -> Result<Box<HttpPeer>> {
+    /// When its name has no address, or who signed its certificate cannot be known.
+    pub(super) async fn upstream_peer(&mut self, live: &Live) -> Result<Box<HttpPeer>> {
+        let config = live.config();
+        let cluster = config
+            .vhosts
+            .get(self.stream.vhost())
+            .map_or_else(config::Cluster::default, |vhost| vhost.cluster.clone());
+        let (node, stream) = (self.base.as_str().to_owned(), self.stream.clone());
+        let failed = |error: Failure| {
+            warn!(node, %stream, "a node cannot be reached: {error}");
+            Error::because(ErrorType::ConnectError, "the node", error)
+        };
+        if self.addresses.is_empty() {
+            let (host, port) = (&self.host, self.port);
+            let mut found = live.relay().addresses(host, port).await.map_err(failed)?;
+            // From the first one on.
+            found.reverse();
+            self.addresses = found;
+        }
+        let Some(address) = self.addresses.pop() else {
+            return Error::e_explain(ErrorType::ConnectError, "the node's name has no address");
+        };
         let tls = self.base.scheme() == UrlScheme::Https;
-        let (host, port) = host_and_port(self.base.authority(), if tls { 443 } else { 80 });
-        let address = look_up(host, port).await?;
-        let mut peer = HttpPeer::new(address, tls, host.to_owned());
+        let mut peer = HttpPeer::new(address, tls, self.host.clone());
+        live.relay().trust(&cluster, &mut peer).map_err(failed)?;
         peer.options.connection_timeout = Some(PATIENCE);
         peer.options.total_connection_timeout = Some(PATIENCE);
         // A stream may be silent for as long as its publisher may; the node ends it.
         peer.options.read_timeout = None;
         Ok(Box::new(peer))
+    }
+
+    /// It could not be reached there: the next address is tried, if there is one.
+    pub(super) fn fail_to_connect(&self, mut error: Box<Error>) -> Box<Error> {
+        error.set_retry(!self.addresses.is_empty());
+        let why = said(&error, &self.host);
+        warn!(node = self.base.as_str(), stream = %self.stream, "a node cannot be reached: {why}");
+        error
     }
 
     /// Makes the player's request the one for the node.
@@ -91,23 +133,11 @@ impl ToNode {
 }
 
 fn host_and_port(authority: &str, default: u16) -> (&str, u16) {
-    match authority.rsplit_once(':') {
+    let (host, port) = match authority.rsplit_once(':') {
         Some((host, port)) if !port.contains(']') => (host, port.parse().unwrap_or(default)),
         _ => (authority, default),
-    }
-}
-
-async fn look_up(host: &str, port: u16) -> Result<SocketAddr> {
-    let bare = host.trim_start_matches('[').trim_end_matches(']');
-    let found = timeout(PATIENCE, tokio::net::lookup_host((bare, port)))
-        .await
-        .or_err(ErrorType::ConnectTimedout, "the node's name")?
-        .or_err(ErrorType::ConnectError, "the node's name")?
-        .next();
-    match found {
-        Some(address) => Ok(address),
-        None => Error::e_explain(ErrorType::ConnectError, "the node's name has no address"),
-    }
+    };
+    (host.trim_start_matches('[').trim_end_matches(']'), port)
 }
 
 #[cfg(test)]
@@ -119,8 +149,8 @@ mod tests {
         for (authority, host, port) in [
             ("a.example", "a.example", 80),
             ("a.example:8080", "a.example", 8080),
-            ("[::1]", "[::1]", 80),
-            ("[::1]:8080", "[::1]", 8080),
+            ("[::1]", "::1", 80),
+            ("[::1]:8080", "::1", 8080),
         ] {
             assert_eq!(host_and_port(authority, 80), (host, port));
         }

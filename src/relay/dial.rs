@@ -97,7 +97,7 @@ impl Dialer {
             let peer = self.peer(target, address, terms)?;
             match self.transport.new_stream(&peer).await {
                 Ok(stream) => return Ok(stream),
-                Err(error) => failure = Failure::Connect(said(&error, target)),
+                Err(error) => failure = Failure::Connect(said(&error, &target.host)),
             }
         }
         Err(failure)
@@ -120,7 +120,7 @@ impl Dialer {
             }
             match self.http.get_http_session(&peer).await {
                 Ok((session, _reused)) => return Ok(session),
-                Err(error) => failure = Failure::Connect(said(&error, target)),
+                Err(error) => failure = Failure::Connect(said(&error, &target.host)),
             }
         }
         Err(failure)
@@ -137,12 +137,20 @@ impl Dialer {
         let mut peer = HttpPeer::new(address, is_tls, target.sni());
         peer.options.connection_timeout = Some(CONNECT_TIMEOUT);
         peer.options.total_connection_timeout = Some(CONNECT_TIMEOUT);
-        peer.options.verify_cert = terms.verify;
-        peer.options.verify_hostname = terms.verify;
-        if is_tls && terms.verify {
-            peer.options.ca = self.authorities_of(terms.ca.as_deref())?;
+        if is_tls {
+            self.trust(terms, &mut peer)?;
         }
         Ok(peer)
+    }
+
+    /// Says how a server's certificate is checked.
+    pub(crate) fn trust(&self, terms: &Terms, peer: &mut HttpPeer) -> Result<(), Failure> {
+        peer.options.verify_cert = terms.verify;
+        peer.options.verify_hostname = terms.verify;
+        if terms.verify {
+            peer.options.ca = self.authorities_of(terms.ca.as_deref())?;
+        }
+        Ok(())
     }
 
     /// Nothing for those of the system.
@@ -176,7 +184,7 @@ fn authorities(config: &config::Live) -> Authorities {
 }
 
 /// What pingora says, without the peer, which the caller names.
-fn said(error: &pingora::Error, target: &Target) -> String {
+pub(crate) fn said(error: &pingora::Error, name: &str) -> String {
     match error.etype() {
         ErrorType::ConnectRefused => "the connection was refused".to_owned(),
         ErrorType::ConnectTimedout => "no connection in time".to_owned(),
@@ -190,7 +198,7 @@ fn said(error: &pingora::Error, target: &Target) -> String {
             } else {
                 ""
             };
-            format!("no TLS with {}: {cause}{hint}", target.sni())
+            format!("no TLS with {name}: {cause}{hint}")
         }
         _ => error.to_string().trim().to_owned(),
     }

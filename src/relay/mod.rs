@@ -34,9 +34,11 @@ mod standby;
 mod target;
 
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use parking_lot::{Mutex, MutexGuard, RwLock};
+use pingora::upstreams::peer::HttpPeer;
 use tokio::runtime::Handle;
 
 use crate::client::Client;
@@ -48,13 +50,14 @@ use crate::play::Live;
 pub use card::{RelayBy, RelayState, RelayStatus};
 pub use order::{NotStarted, NotStopped, Started};
 
+pub(crate) use dial::said;
 pub(crate) use edge::{EdgePush, NotTaken};
 pub(crate) use errand::Upstream;
-pub(crate) use failure::{Answer, LOOP};
+pub(crate) use failure::{Answer, Failure, LOOP};
 pub(crate) use pull::Waiter;
 
 use card::{Cards, Way};
-use dial::Dialer;
+use dial::{Dialer, Terms};
 use edge::EdgePushes;
 use errand::{Errand, Sources};
 use forward::Forwards;
@@ -174,6 +177,20 @@ impl Relay {
         let node = vec![node.clone()];
         let sources = Sources::new(node, scheme, &settings.cluster, &self.dialer);
         Arc::new(Upstream::new(Arc::new(sources)))
+    }
+
+    /// The addresses of another node.
+    pub(crate) async fn addresses(
+        &self,
+        host: &str,
+        port: u16,
+    ) -> Result<Vec<SocketAddr>, Failure> {
+        dial::resolve(host, port).await
+    }
+
+    /// Says how the certificate of another node is checked: as that of an origin.
+    pub(crate) fn trust(&self, cluster: &Cluster, peer: &mut HttpPeer) -> Result<(), Failure> {
+        self.dialer.trust(&Terms::from(cluster), peer)
     }
 
     /// Pulls the stream for a client that wants to play it, or waits at the pull that there is. The caller waits for the stream at the

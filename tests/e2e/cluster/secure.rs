@@ -2,12 +2,12 @@
 
 use std::path::Path;
 
-use super::super::support::PATIENCE;
 use super::super::support::certs::Authority;
 use super::super::support::feed::Feed;
 use super::super::support::programs;
 use super::super::support::redis::SecureRedis;
 use super::super::support::server::{Server, command, write_config};
+use super::super::support::{PATIENCE, wait_for};
 use super::{plan, plays, wait_sent};
 
 fn keys(name: &str, url: &str, ca: Option<&Path>) -> String {
@@ -132,6 +132,50 @@ fn no_command_shows_the_password() {
             assert_eq!(output.status.success(), status, "{argument} {url}");
             let shown = String::from_utf8_lossy(&output.stdout).into_owned() + &output.stderr;
             assert!(!shown.contains("open-sesame"), "{shown}");
+        }
+    }
+}
+
+/// Nodes that reach each other over TLS alone, with certificates of an authority of their own: pulled and proxied with `tls_ca`, refused without.
+#[test]
+fn nodes_reach_each_other_over_tls() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let authority = Authority::make(folder.path());
+    let certificate = authority.sign(folder.path(), "localhost");
+    let redis = super::Redis::start();
+    let port = super::super::support::proxies::free_port();
+    let a = Server::start(&format!(
+        "registry: {{ redis: \"{}\" }}\n\
+         node: {{ name: a, host: 127.0.0.1, inside: \"https://localhost:{port}\" }}\n\
+         https: {{ listen: [\"127.0.0.1:{port}\"], certs: [{{ cert: {}, key: {} }}] }}\n",
+        redis.url(),
+        certificate.cert.display(),
+        certificate.key.display(),
+    ));
+    let _feed = Feed::start(&a, "live", "x", plan());
+    a.wait_stream("/live/x.flv");
+    let trusted = format!(", tls_ca: {}", authority.cert().display());
+    for how in ["pull", "proxy"] {
+        let node = |ca: &str| {
+            Server::start(&format!(
+                "registry: {{ redis: \"{}\" }}\nnode: {{ name: b, host: 127.0.0.1 }}\n\
+                 vhosts:\n  __defaultVhost__:\n    play: {{ wait: 3s }}\n    cluster: {{ on_elsewhere: {how}, stall: 1s{ca} }}\n",
+                redis.url()
+            ))
+        };
+        let b = node(&trusted);
+        plays(&b, "/live/x.flv");
+        drop(b);
+        let b = node("");
+        let status = || {
+            let answer = super::http::request(b.address("http"), "GET", "/live/x.flv", &[]);
+            answer.map_or(0, |answer| answer.status)
+        };
+        wait_for(&format!("{how} is refused"), PATIENCE, || {
+            (status() == 502).then_some(())
+        });
+        if how == "pull" {
+            b.wait_log(&["UnknownIssuer"], PATIENCE);
         }
     }
 }

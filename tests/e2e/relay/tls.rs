@@ -194,6 +194,19 @@ fn a_file_without_certificates_is_a_mistake() {
     assert!(output.stderr.contains(key), "{}", output.stderr);
 }
 
+/// What is published at an edge goes on to its origin over RTMPS.
+#[test]
+fn a_publish_at_an_edge_over_rtmps() {
+    let folder = folder();
+    let authority = Authority::make(folder.path());
+    let own = authority.sign(folder.path(), "localhost");
+    let origin = secure(&own, &own, "on");
+    let edge = edge(&origin, "rtmps", &trusting(authority.cert()));
+    let feed = Feed::start(&edge, "live", "x", plan());
+    same(&origin, "/live/x.flv", &feed);
+    assert_eq!(origin.connections("rtmp"), 0);
+}
+
 /// HTTP/2 without TLS, to a server that speaks nothing else: nginx's, of the time when it did not tell them apart.
 #[test]
 fn a_pull_over_h2c() {
