@@ -49,7 +49,7 @@ pub fn sign(signing: &Signing<'_>) -> Result<String, SignError> {
     if url.contains('#') {
         return Err(SignError::Fragment);
     }
-    let (_, rest) = url.split_once("://").ok_or(SignError::Url)?;
+    let (scheme, rest) = url.split_once("://").ok_or(SignError::Url)?;
     let (address, query) = match rest.split_once('?') {
         Some((address, query)) => (address, Some(query)),
         None => (rest, None),
@@ -63,8 +63,12 @@ pub fn sign(signing: &Signing<'_>) -> Result<String, SignError> {
         .and_then(|bytes| String::from_utf8(bytes).ok())
         .ok_or(SignError::Url)?;
     let path = without_format(&uri);
-    let app_and_stream = path.trim_start_matches('/').rsplit_once('/');
-    if app_and_stream.is_none_or(|(app, stream)| app.is_empty() || stream.is_empty()) {
+    // Over HTTP it may be a file, which needs no folder.
+    let names = match path.trim_start_matches('/').rsplit_once('/') {
+        Some((app, stream)) => !app.is_empty() && !stream.is_empty(),
+        None => !scheme.starts_with("rtmp") && path.len() > 1,
+    };
+    if !names {
         return Err(SignError::Path);
     }
     let signature = tokens::sign(
@@ -130,6 +134,11 @@ mod tests {
             (
                 "wss://h/live/stream.ts?",
                 format!("wss://h/live/stream.ts?sign={hash}"),
+            ),
+            (
+                // A file.
+                "https://h/stream",
+                "https://h/stream?sign=1503458721-bfb6e771be14d710a296901e1e9695b7".to_owned(),
             ),
             (
                 "https://h/live/stream.aac?a=b",

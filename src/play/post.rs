@@ -155,13 +155,15 @@ impl Live {
                     warn!("{end}");
                 }
                 ingest.finish(end.reason());
-                answer::text(session, end.status(), crossdomain, &end.to_string()).await
+                answer::text(session, end.status(), crossdomain, &end.to_string()).await?;
+                discard(session).await;
+                Ok(())
             }
         }
     }
 }
 
-/// Reads on for a moment after a refusal: an HTTP/2 stream that is dropped with a body on its way is reset, and the client would
+/// Reads on for a moment after a refusal or an early end: an HTTP/2 stream that is dropped with a body on its way is reset, and the client would
 /// see that instead of the answer. Over HTTP/1 the connection is not used again.
 pub(super) async fn discard(session: &mut Session) {
     if !session.is_http2() {

@@ -1,5 +1,6 @@
 //! Who may: what each client really sees, by rule, protocol and action; and what the log tells of it.
 
+mod chromium;
 mod hooks;
 mod limits;
 mod probe;
@@ -73,7 +74,7 @@ fn ffmpeg_says_that_it_may_not() {
     }
 }
 
-/// Forwarded-for headers of who is no trusted proxy: the address stays the socket's, and nothing grows.
+/// Forged headers of who is no trusted proxy, for plain requests and for WebSockets: the address stays the socket's, and nothing grows.
 #[test]
 fn ten_thousand_forged_addresses_change_nothing() {
     let server = Server::start(
@@ -85,14 +86,29 @@ vhosts:
     );
     let one = |n: u32| {
         let forged = format!("10.{}.{}.{}", n >> 16 & 255, n >> 8 & 255, n & 255);
-        let headers = [
-            ("X-Forwarded-For", forged.as_str()),
-            ("X-Real-IP", &forged),
-            ("Forwarded", &format!("for={forged}")),
-        ]
-        .map(|(name, value)| format!("{name}: {value}\r\n"))
-        .concat();
-        format!("GET /live/x.flv HTTP/1.1\r\nHost: a\r\n{headers}\r\n")
+        let host = format!("h{n}.test");
+        let mut headers = vec![
+            ("X-Forwarded-For", forged.clone()),
+            ("X-Real-IP", forged.clone()),
+            ("Forwarded", format!("for={forged};host={host}")),
+            ("X-Forwarded-Host", host.clone()),
+            ("Referer", format!("http://{host}/{n}")),
+            ("Origin", format!("http://{host}")),
+            ("Range", format!("bytes={n}-")),
+            ("Via", format!("1.1 {host}")),
+            ("Authorization", format!("Bearer {n}")),
+            ("Cookie", format!("id={n}")),
+        ];
+        if n % 2 == 1 {
+            let upgrade = WEBSOCKET.map(|(name, value)| (name, value.to_owned()));
+            headers.extend(upgrade);
+        }
+        let headers: Vec<String> = headers
+            .iter()
+            .map(|(name, value)| format!("{name}: {value}\r\n"))
+            .collect();
+        let headers = headers.concat();
+        format!("GET /live/x.flv?token={n} HTTP/1.1\r\nHost: {host}\r\n{headers}\r\n")
     };
     use std::io::{Read, Write};
     // On a few connections, as fast as it goes; each answer is looked at.

@@ -1,8 +1,11 @@
 //! What a server takes at most: what is over it is refused with a status, and let in again when there is room.
 
+use std::process::Command;
+
 use super::support::feed::{Feed, Plan};
 use super::support::flv::VIDEO;
 use super::support::player::Player;
+use super::support::programs::{FFMPEG_DEBIAN, run};
 use super::support::rtmp::Client;
 use super::support::server::Server;
 use super::support::{PATIENCE, fixtures, http, wait_for};
@@ -133,6 +136,16 @@ fn the_bitrate_of_a_publisher() {
     let server = Server::start("limits: { publish_kbps: 5 }");
     let _feed = Feed::start(&server, "live", "x", plan());
     server.wait_log(&["publish ended", "too_fast"], PATIENCE);
+    // Over HTTP it is told so while it sends.
+    let clip = fixtures::h264_aac();
+    let mut upload = Command::new("sh");
+    upload.args(["-c", "$0 -v error -re -i \"$1\" -c copy -f flv - | curl -s -w %{http_code} -o /dev/null -X POST -T . -H Expect: \"$2\""]);
+    upload
+        .arg(FFMPEG_DEBIAN)
+        .arg(&clip)
+        .arg(server.http("/live/y.flv"));
+    let told = run(&mut upload, PATIENCE);
+    assert_eq!(String::from_utf8_lossy(&told.stdout), "503", "{told:?}");
     let wide = Server::start("limits: { publish_kbps: 100000 }");
     let feed = Feed::start(&wide, "live", "x", plan());
     super::support::stays("it stays", std::time::Duration::from_secs(6), || {

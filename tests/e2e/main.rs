@@ -16,6 +16,7 @@ mod formats;
 mod hostile;
 mod http;
 mod hub;
+mod kick;
 mod layers;
 mod limits;
 mod load;

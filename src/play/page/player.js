@@ -287,6 +287,11 @@
     });
   }
 
+  function endingOf(url) {
+    const ending = /\.[a-z0-9]+$/.exec(new URL(url, location.href).pathname);
+    return ending ? ending[0] : 'this format';
+  }
+
   // The errors of mpegts.js in plain words; the second value says whether to try again.
   function explain(kind, detail, info) {
     const code = info && info.code;
@@ -294,9 +299,11 @@
     const E = mpegts.ErrorDetails;
     if (detail === E.NETWORK_STATUS_CODE_INVALID) {
       if (code === 404) return [`There is no such stream at the moment: ${shared.url}\nPublish one with:\n${publishCommand(shared.url)}`, true];
-      if (code === 401 || code === 403) return [`The server does not let you play this stream (${code}).`, false];
+      if (code === 401) return ['This stream needs a signed address (401): ask for one where you found it.', false];
+      if (code === 403) return [`The server does not let you play this stream (${code}).`, false];
       if (code === 400) return ['The server does not understand this address (400). Check the name of the stream.', false];
-      if (code === 503 || code === 429) return [`The server is full (${code}).`, true];
+      if (code === 415) return [`The stream has nothing for a player of ${endingOf(shared.url)} (415).`, false];
+      if (code === 503 || code === 429) return [`The server cannot take more players now (${code}).`, true];
       return [`The server answered ${code} ${msg}`.trim() + '.', code >= 500];
     }
     if (detail === E.NETWORK_EXCEPTION) {

@@ -253,6 +253,12 @@ fn a_back_end_that_is_down_slow_or_mad() {
             Reply::Raw(bytes)
         }
         "/hangup" => Reply::Hangup,
+        // Settings and a window of HTTP/2, to who did not ask for it.
+        "/http2" => Reply::Raw(b"\0\0\x06\x04\0\0\0\0\0\0\x03\0\0\0\x64".to_vec()),
+        // What it is called does not matter, as for SRS.
+        "/typed" => Reply::Raw(
+            b"HTTP/1.1 200 OK\r\nContent-Type: image/png\r\nContent-Length: 1\r\n\r\n0".to_vec(),
+        ),
         "/lying" => Reply::Raw(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n0".to_vec()),
         "/redirect" => {
             Reply::Raw(b"HTTP/1.1 302 X\r\nLocation: /yes\r\nContent-Length: 1\r\n\r\n0".to_vec())
@@ -264,7 +270,7 @@ fn a_back_end_that_is_down_slow_or_mad() {
     });
     let kinds = [
         "slow", "garbage", "huge", "endless", "hangup", "lying", "redirect", "error", "empty",
-        "html", "down", "yes",
+        "html", "http2", "typed", "down", "yes",
     ];
     let mut yaml = "vhosts:\n".to_owned();
     for kind in kinds {
@@ -294,7 +300,10 @@ fn a_back_end_that_is_down_slow_or_mad() {
             server.wait_stream(&format!("/live/x.flv?vhost={vhost}"));
             let begin = Instant::now();
             let seen = status(&server, &format!("/live/x.flv?vhost={vhost}"));
-            let expected = if kind == "yes" { 200 } else { expected };
+            let expected = match kind {
+                "yes" | "typed" => 200,
+                _ => expected,
+            };
             assert_eq!(seen, expected, "{vhost}");
             assert!(
                 begin.elapsed() < Duration::from_secs(5),

@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use super::super::http::brief_feed;
-use super::super::support::{PATIENCE, sockets};
+use super::super::support::{PATIENCE, sockets, wait_for};
 use super::start;
 
 /// What a handshake has, and what a busy machine may add.
@@ -40,7 +40,6 @@ fn is_closed(mut stream: &TcpStream) -> bool {
 #[test]
 fn that_are_never_finished_end_in_time_and_keep_nobody_out() {
     let tls = start("");
-    let _feed = brief_feed(&tls.server);
     let began = Instant::now();
     let mut silent = Vec::new();
     let mut stopped = Vec::new();
@@ -56,6 +55,7 @@ fn that_are_never_finished_end_in_time_and_keep_nobody_out() {
         }
     }
     // Others get in meanwhile.
+    let _feed = brief_feed(&tls.server);
     let asked = Instant::now();
     let told = tls.curl("a.example", &tls.a.cert, &["--http2"]);
     assert!(told.starts_with("2\n"), "{told}");
@@ -94,6 +94,33 @@ fn that_are_never_finished_end_in_time_and_keep_nobody_out() {
     }
     let log = tls.server.log();
     assert_eq!(log.matches("TLS handshake failed").count(), all);
+}
+
+/// One address has as many handshakes under way as `connections_per_ip` says, and others notice nothing of it.
+#[test]
+fn of_one_address_have_a_bound() {
+    let tls = start("limits: { connections_per_ip: 5 }");
+    let address = tls.server.address("https");
+    let open = || -> Vec<TcpStream> { (0..6).map(|_| connect(address)).collect() };
+    let closed = |all: &[TcpStream]| all.iter().filter(|stream| is_closed(stream)).count();
+    let held = open();
+    wait_for("one too many is closed", PATIENCE, || {
+        (closed(&held) == 1).then_some(())
+    });
+    let line = tls
+        .server
+        .wait_log(&["connection refused", "peer=127.0.0.2:"], PATIENCE);
+    assert!(line.contains("5 connections"), "{line}");
+    let _feed = brief_feed(&tls.server);
+    let told = tls.curl("a.example", &tls.a.cert, &["--http2"]);
+    assert!(told.starts_with("2\n"), "{told}");
+    drop(held);
+    // Their places are given back: as many come in again.
+    wait_for("there is room", PATIENCE, || {
+        let again = open();
+        std::thread::sleep(Duration::from_millis(500));
+        (closed(&again) == 1).then_some(())
+    });
 }
 
 /// What is no TLS is told apart from what is too slow; who only looks whether the port is open leaves no line.
