@@ -7,6 +7,7 @@ mod changes;
 #[cfg(feature = "transcode")]
 mod convert;
 mod crowd;
+mod he_aac;
 mod mounts;
 mod readers;
 mod transports;

@@ -68,15 +68,27 @@ pub fn slices(hevc: bool, stream: &[u8]) -> Unit {
         .collect()
 }
 
-/// The frames of ADTS, without their headers; a frame that is cut off at the end is left out.
+/// The frames of ADTS with AAC-LC at 48 kHz in stereo, as most fixtures have it, without their headers; a frame that is cut off at the end is
+/// left out.
 #[track_caller]
-pub fn adts_frames(mut bytes: &[u8]) -> Vec<Unit> {
+pub fn adts_frames(bytes: &[u8]) -> Vec<Unit> {
+    adts_frames_of(bytes, 3, 2)
+}
+
+/// The same with another samplingFrequencyIndex and channel configuration. The object type is always LC.
+#[track_caller]
+pub fn adts_frames_of(mut bytes: &[u8], rate_index: u8, channels: u8) -> Vec<Unit> {
     let mut frames = Vec::new();
     while let Some(head) = bytes.get(..7) {
-        // ISO/IEC 14496-3 1.A.3.2.1: no CRC, AAC-LC, 48 kHz, stereo.
+        // ISO/IEC 14496-3 1.A.3.2.1: no CRC, profile 1.
         assert_eq!(
             (head[0], head[1], head[2], head[3] & 0xc0),
-            (0xff, 0xf1, 0x4c, 0x80),
+            (
+                0xff,
+                0xf1,
+                0x40 | rate_index << 2 | channels >> 2,
+                channels << 6
+            ),
             "{head:02x?}"
         );
         let size =

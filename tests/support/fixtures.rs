@@ -56,6 +56,18 @@ pub fn aac_of(rate_hz: u32, channels: u32) -> PathBuf {
     )
 }
 
+/// HE-AAC, versions 1 and 2, which ffmpeg does not encode: see `tests/data/README.md`.
+pub fn he_aac(version: u8) -> PathBuf {
+    let name = if version == 1 {
+        "he-aac.flv"
+    } else {
+        "he-aac-v2.flv"
+    };
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/data")
+        .join(name)
+}
+
 /// Only MP3.
 pub fn mp3() -> PathBuf {
     make(
