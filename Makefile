@@ -19,9 +19,10 @@ SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 # The linker and the C code of the dependencies (zlib-ng is built by cmake).
 BUILD_PACKAGES := build-essential cmake
 # The programs that the end to end tests publish, play and look with.
-TEST_PACKAGES := $(BUILD_PACKAGES) chromium curl ffmpeg fonts-dejavu-core openssl procps prometheus python3-venv redis-server rtmpdump \
+TEST_PACKAGES := $(BUILD_PACKAGES) chromium curl ffmpeg fonts-dejavu-core mpv openssl procps prometheus python3-venv redis-server rtmpdump \
   gstreamer1.0-tools gstreamer1.0-libav gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad \
-  gstreamer1.0-plugins-ugly haproxy libnss-wrapper nginx-light libnginx-mod-rtmp libnginx-mod-stream
+  gstreamer1.0-plugins-ugly haproxy libnss-wrapper nginx-light libnginx-mod-rtmp libnginx-mod-stream vlc-bin \
+  vlc-plugin-base
 NEXTEST_VERSION := 0.9.143
 CARGO_FUZZ_VERSION := 0.13.2
 CARGO_DENY_VERSION := 0.20.2
@@ -81,6 +82,7 @@ test-tools: rust .venv/ready
 lint: build-tools
 	cargo fmt --all --check
 	cargo clippy --all-targets --quiet -- -D warnings
+	cargo clippy --all-targets --no-default-features --quiet -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --quiet
 
 # nextest comes last, so that its summary ends the output.

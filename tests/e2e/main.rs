@@ -20,6 +20,7 @@ mod kick;
 mod layers;
 mod limits;
 mod load;
+mod players;
 mod post;
 mod proxied;
 mod publish;

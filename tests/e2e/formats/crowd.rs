@@ -1,17 +1,18 @@
 //! Many players of each format, who join at random times.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::check_content;
-use crate::SHORT;
 use crate::support::elementary::{adts_frames, assert_run, coded, contains};
 use crate::support::feed::{Feed, Plan};
-use crate::support::flv::AUDIO;
+use crate::support::flv::{AUDIO, Flv, Parser, Tag, VIDEO};
 use crate::support::raw::Raw;
+use crate::support::rtmp::Client;
 use crate::support::server::Server;
 use crate::support::ts::{self, PACKET, STEP};
-use crate::support::{PATIENCE, fixtures};
+use crate::support::{PATIENCE, fixtures, wait_for};
+use crate::{SHORT, websocket};
 
 /// Players that are there at once.
 const CROWD: usize = 50;
@@ -22,16 +23,14 @@ fn some_of(span: Duration) -> Duration {
     span.mul_f64((random % 10_000) as f64 / 10_000.0)
 }
 
-/// Players that join within four seconds, at random. Gives what each of them has and what one has that was there before all.
-fn crowd(server: &Server, path: &str) -> (Vec<Vec<u8>>, Vec<u8>) {
-    let early = Raw::open(server, path);
-    early.wait("something", PATIENCE, |bytes| !bytes.is_empty());
-    let players: Vec<Raw> = std::thread::scope(|scope| {
+/// Fifty times `play`, each on a thread of its own, begun within four seconds at random.
+fn all_at_random<T: Send>(play: impl Fn() -> T + Sync) -> Vec<T> {
+    std::thread::scope(|scope| {
         let joins: Vec<_> = (0..CROWD)
             .map(|_| {
                 scope.spawn(|| {
                     std::thread::sleep(some_of(Duration::from_secs(4)));
-                    Raw::open(server, path)
+                    play()
                 })
             })
             .collect();
@@ -39,7 +38,14 @@ fn crowd(server: &Server, path: &str) -> (Vec<Vec<u8>>, Vec<u8>) {
             .into_iter()
             .map(|join| join.join().expect("a player"))
             .collect()
-    });
+    })
+}
+
+/// Players that join within four seconds, at random. Gives what each of them has and what one has that was there before all.
+fn crowd(server: &Server, path: &str) -> (Vec<Vec<u8>>, Vec<u8>) {
+    let early = Raw::open(server, path);
+    early.wait("something", PATIENCE, |bytes| !bytes.is_empty());
+    let players = all_at_random(|| Raw::open(server, path));
     let all: Vec<Vec<u8>> = players
         .iter()
         .map(|player| {
@@ -49,6 +55,93 @@ fn crowd(server: &Server, path: &str) -> (Vec<Vec<u8>>, Vec<u8>) {
         })
         .collect();
     (all, early.bytes())
+}
+
+/// Coded frames of one kind came as a run of those that were sent, pictures from a keyframe on.
+#[track_caller]
+fn check_run(what: &str, came: &[Tag], sent: &[Tag]) {
+    for kind in [VIDEO, AUDIO] {
+        let bodies = |tags: &[Tag]| -> Vec<Vec<u8>> {
+            let coded = tags.iter().filter(|tag| tag.kind == kind && tag.is_coded());
+            coded.map(|tag| tag.body.clone()).collect()
+        };
+        assert_run(
+            &format!("{what}, kind {kind}"),
+            &bodies(came),
+            &bodies(sent),
+        );
+    }
+    let first = came.iter().find(|tag| tag.kind == VIDEO && tag.is_coded());
+    assert!(first.is_some_and(Tag::is_keyframe), "{what}: {first:?}");
+}
+
+#[test]
+fn fifty_players_of_flv() {
+    let server = Server::start(SHORT);
+    let feed = Feed::start(&server, "live", "x", Plan::of(&fixtures::h264_aac()));
+    let (all, early) = crowd(&server, "/live/x.flv");
+    let sent = feed.sent();
+    for bytes in all.iter().chain([&early]) {
+        let mut parser = Parser::default();
+        parser.feed(bytes).expect("FLV");
+        check_run("a player", &parser.flv.tags, &sent);
+    }
+}
+
+#[test]
+fn fifty_players_by_websocket() {
+    let server = Server::start(SHORT);
+    let feed = Feed::start(&server, "live", "x", Plan::of(&fixtures::h264_aac()));
+    server.wait_stream("/live/x.flv");
+    for path in ["/live/x.flv", "/live/x.ts"] {
+        let all = all_at_random(|| {
+            let mut client = websocket::Client::open(server.address("http"), path);
+            let (opened, mut bytes) = (Instant::now(), Vec::new());
+            while opened.elapsed() < Duration::from_secs(2) || bytes.len() < 16_000 {
+                let (opcode, payload) = client.frame();
+                assert_eq!(opcode, 2, "binary messages only");
+                bytes.extend(payload);
+            }
+            bytes
+        });
+        let sent = feed.sent();
+        for (index, bytes) in all.iter().enumerate() {
+            let what = format!("{path}, player {index}");
+            if path.ends_with(".ts") {
+                let ts = ts::check(bytes, STEP);
+                check_content(&what, &ts, &sent, (Some(ts::H264), Some(ts::AAC)));
+            } else {
+                let flv = Flv::read(bytes).expect("FLV");
+                check_run(&what, &flv.tags, &sent);
+            }
+        }
+    }
+}
+
+#[test]
+fn fifty_players_by_rtmp() {
+    let server = Server::start(SHORT);
+    let feed = Feed::start(&server, "live", "x", Plan::of(&fixtures::h264_aac()));
+    server.wait_stream("/live/x.flv");
+    let address = server.address("rtmp");
+    let all = all_at_random(|| {
+        let mut client = Client::connect(address, "live").expect("a connection");
+        let (code, _) = client.play("x").expect("an answer");
+        assert_eq!(code, "NetStream.Play.Start");
+        std::thread::sleep(Duration::from_secs(2));
+        wait_for("fifty messages", PATIENCE, || {
+            let heard = client.heard();
+            (heard.iter().filter(|message| message.kind == VIDEO).count() > 30).then_some(heard)
+        })
+    });
+    let sent = feed.sent();
+    for (index, heard) in all.iter().enumerate() {
+        let tags: Vec<Tag> = heard
+            .iter()
+            .map(|message| Tag::new(message.kind, 0, &message.body))
+            .collect();
+        check_run(&format!("player {index}"), &tags, &sent);
+    }
 }
 
 #[test]

@@ -36,6 +36,11 @@ fn what_cannot_be_given_is_told() {
             "/live/d.ts",
             "the stream's video is VP9, which has no place in MPEG-TS",
         ),
+        #[cfg(not(feature = "transcode"))]
+        (
+            "/live/a.mp3",
+            "the stream's audio is AAC, which has no place in MP3",
+        ),
         (
             "/live/e.aac",
             "the stream's audio is Opus, which has no place in ADTS",
