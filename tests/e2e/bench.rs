@@ -107,6 +107,34 @@ fn every_protocol_is_played() {
 }
 
 #[test]
+fn http2_is_played_with_several_streams_on_a_connection() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let cert = certs::make(folder.path(), "localhost");
+    let server = Server::start(&format!(
+        "{SHORT}https: {{ listen: [\"127.0.0.1:0\"], certs: [{{ cert: {:?}, key: {:?} }}] }}\n",
+        cert.cert, cert.key
+    ));
+    let _publisher = publish(&server);
+    let (http, https) = (server.address("http"), server.address("https"));
+    // Some connections are looked at, and some are thrown away.
+    for (base, connections) in [
+        (format!("http://{http}"), 0),
+        (format!("https://{https}"), 4),
+    ] {
+        let url = format!("{base}/live/x.flv");
+        let shared = ["--http2", "--streams-per-connection", "5"];
+        let few = ["play", &url, "-n", "18", "--sample", "6", "-d", "2s"];
+        let report = run(&[&few[..], &shared].concat());
+        check_played(&report, 18);
+        // The second connection of four, and the last one, which has three players.
+        assert_eq!(report["verified"]["connections"], 8, "{report}");
+        let handshakes = &report["tls"];
+        let count = |kind: &str| handshakes[kind].as_u64().unwrap_or_default();
+        assert_eq!(count("full") + count("resumed"), connections, "{report}");
+    }
+}
+
+#[test]
 fn delay_is_measured() {
     let server = Server::start(SHORT);
     let report = run(&[

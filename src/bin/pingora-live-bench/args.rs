@@ -99,6 +99,13 @@ pub(crate) struct Crowd {
     /// Players whose stream is looked at tag by tag
     #[arg(long, default_value_t = 20)]
     pub(crate) sample: usize,
+    /// Play over HTTP/2: https by ALPN, http by prior knowledge
+    #[arg(long)]
+    pub(crate) http2: bool,
+    /// Players that share a connection of HTTP/2
+    #[arg(long, value_name = "N", default_value_t = 1, requires = "http2",
+        value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) streams_per_connection: u32,
 }
 
 #[derive(Debug, Args)]

@@ -140,15 +140,23 @@ fn run(arguments: &Arguments) -> Result<bool, Failure> {
 }
 
 fn play_plan(url: &str, streams: usize, crowd: &Crowd, load: &Load) -> Result<play::Plan, Failure> {
+    let mut targets = targets(url, streams)?;
+    if crowd.http2 {
+        targets = targets
+            .into_iter()
+            .map(Target::over_http2)
+            .collect::<Result<_, _>>()?;
+    }
     Ok(play::Plan {
-        targets: targets(url, streams)?,
+        targets,
         players: crowd.players,
+        streams_per_connection: crowd.streams_per_connection as usize,
         ramp: load.ramp,
         duration: load.duration,
         patience: load.patience,
         threads: crowd.threads,
         sample: crowd.sample,
-        tls: tls::config(!load.no_resumption)?,
+        tls: tls::config(!load.no_resumption, crowd.http2)?,
         pid: load.pid,
     })
 }
@@ -165,7 +173,7 @@ fn publish_plan(
         ramp: load.ramp,
         duration: None,
         patience: load.patience,
-        tls: tls::config(!load.no_resumption)?,
+        tls: tls::config(!load.no_resumption, false)?,
         pid: load.pid,
     })
 }

@@ -214,19 +214,19 @@ impl Run<'_> {
                 return;
             }
             let publisher = self.connect(target);
-            let publisher = publisher.map_err(|error| self.failed(&Trouble::from(error)));
+            let publisher = publisher.map_err(|trouble| self.failed(&trouble));
             self.publishers.push(publisher.ok());
         }
     }
 
-    fn connect(&self, target: &Target) -> io::Result<Publisher> {
+    fn connect(&self, target: &Target) -> Result<Publisher, Trouble> {
+        let (wire, hello) = Wire::new(std::slice::from_ref(target), Role::Publish)?;
         let mut link = Link::connect(target, &self.plan.tls)?;
         let token = Token(self.publishers.len());
         let interest = Interest::READABLE | Interest::WRITABLE;
         self.poll
             .registry()
             .register(&mut link.socket, token, interest)?;
-        let (wire, hello) = Wire::new(target, Role::Publish);
         link.send(&hello)?;
         Ok(Publisher {
             link,
@@ -322,12 +322,12 @@ impl Publisher {
         let (mut out, mut may) = (Vec::new(), false);
         let Self { link, wire, .. } = self;
         let side: Result<Side, Trouble> = link.read(closing, &mut buffer, |came| {
-            wire.feed(came, &mut out, &mut |event| {
+            wire.feed(came, &mut out, &mut |_, event| {
                 may |= matches!(event, Event::MayPublish);
             })
         });
         if side? == Side::Closed {
-            return Err(Trouble("the server closed the connection".to_owned()));
+            return Err(Trouble::closed());
         }
         if !out.is_empty() {
             self.link.send(&out)?;

@@ -10,6 +10,8 @@ use crate::Failure;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Scheme {
     Http,
+    /// Without TLS, by knowing so before.
+    Http2,
     Ws,
     Rtmp,
 }
@@ -66,6 +68,20 @@ impl Target {
             path: path.to_owned(),
             url,
         })
+    }
+
+    /// The same address over HTTP/2.
+    pub(crate) fn over_http2(self) -> Result<Self, Failure> {
+        match self.scheme {
+            Scheme::Http | Scheme::Http2 => Ok(Self {
+                scheme: Scheme::Http2,
+                ..self
+            }),
+            Scheme::Ws | Scheme::Rtmp => Err(Failure::Url {
+                url: self.url,
+                why: "over HTTP/2, it should begin with http or https".to_owned(),
+            }),
+        }
     }
 
     /// RTMP's app and stream: the stream is what follows the last slash of the path, with the query.

@@ -8,8 +8,8 @@ use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, Error, SignatureScheme};
 
-/// A client's settings. Connections that share them share sessions, unless `resume` is off.
-pub(crate) fn config(resume: bool) -> Result<Arc<ClientConfig>, Error> {
+/// A client's settings. Connections that share them share sessions, unless `resume` is off. `http2`: that is spoken, and nothing else.
+pub(crate) fn config(resume: bool, http2: bool) -> Result<Arc<ClientConfig>, Error> {
     let provider = Arc::new(ring::default_provider());
     let mut config = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()?
@@ -22,7 +22,9 @@ pub(crate) fn config(resume: bool) -> Result<Arc<ClientConfig>, Error> {
     } else {
         config.resumption = Resumption::disabled();
     }
-    // Nothing is said of ALPN: HTTP/1.1 is spoken.
+    if http2 {
+        config.alpn_protocols = vec![b"h2".to_vec()];
+    }
     Ok(Arc::new(config))
 }
 

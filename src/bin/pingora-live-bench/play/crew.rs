@@ -63,33 +63,50 @@ impl Tally {
             *self.errors.entry(why).or_default() += count;
         }
     }
+
+    fn failed(&mut self, trouble: &Trouble, count: u64) {
+        *self.errors.entry(trouble.0.clone()).or_default() += count;
+    }
 }
 
 /// See the module.
 pub(super) struct Crew {
     poll: Poll,
     tls: Arc<ClientConfig>,
-    /// When each player comes, and where it goes; the last one first.
-    to_come: Vec<(Instant, Target)>,
+    /// When each connection comes, and where its players go; the last one first.
+    to_come: Vec<(Instant, Vec<Target>)>,
     /// They are read to the end.
     sampled: bool,
-    players: Vec<Option<Player>>,
-    /// Those that have not come to a keyframe yet.
+    connections: Vec<Option<Connection>>,
+    /// Players that have not come to a keyframe yet.
     joining: usize,
     buffer: Vec<u8>,
     room: Vec<MaybeUninit<u8>>,
     tally: Tally,
 }
 
-struct Player {
+/// One connection, with one player; over HTTP/2, with several.
+struct Connection {
     link: Link,
     wire: Wire,
-    judge: Judge,
     begin: Instant,
+    players: Vec<Player>,
+}
+
+struct Player {
+    judge: Judge,
+    state: State,
     /// When the first byte of the stream came.
     first_byte: Option<Instant>,
-    playing: bool,
     last_read: Option<Instant>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// No keyframe came yet.
+    Joining,
+    Playing,
+    Gone,
 }
 
 impl Crew {
@@ -99,18 +116,25 @@ impl Crew {
         let mut crews = (0..=others)
             .map(|_| Self::new(Arc::clone(&plan.tls)))
             .collect::<Result<Vec<_>, _>>()?;
-        let players = plan.players.max(1);
-        let sample = plan.sample.min(players);
+        let each = plan.streams_per_connection.max(1);
+        let connections = plan.players.div_ceil(each);
+        // All players of a connection are looked at, or none.
+        let sample = plan.sample.div_ceil(each).min(connections);
         let mut taken = 0;
-        for player in 0..plan.players {
+        for connection in 0..connections {
             // Evenly spread: the place of a player in the server's order decides when it is written to.
-            let sampled = (player + 1) * sample / players > taken;
+            let sampled = (connection + 1) * sample / connections > taken;
             taken += usize::from(sampled);
-            let crew = if sampled { 0 } else { 1 + player % others };
-            let offset = plan.ramp.mul_f64(player as f64 / players as f64);
-            let target = plan.targets.get(player % plan.targets.len().max(1));
-            if let (Some(crew), Some(target)) = (crews.get_mut(crew), target) {
-                crew.to_come.push((start + offset, target.clone()));
+            let crew = if sampled { 0 } else { 1 + connection % others };
+            let offset = plan.ramp.mul_f64(connection as f64 / connections as f64);
+            let first = connection * each;
+            let players = first..plan.players.min(first + each);
+            let targets: Vec<Target> = players
+                .filter_map(|player| plan.targets.get(player % plan.targets.len().max(1)))
+                .cloned()
+                .collect();
+            if let Some(crew) = crews.get_mut(crew) {
+                crew.to_come.push((start + offset, targets));
             }
         }
         for (index, crew) in crews.iter_mut().enumerate() {
@@ -127,7 +151,7 @@ impl Crew {
             tls,
             to_come: Vec::new(),
             sampled: false,
-            players: Vec::new(),
+            connections: Vec::new(),
             joining: 0,
             buffer: vec![0; BUFFER],
             room: Vec::new(),
@@ -161,10 +185,12 @@ impl Crew {
             }
             shared.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
         }
-        for player in self.players.iter().flatten() {
-            self.tally.handshakes.count(&player.link);
-            if self.sampled && player.playing {
-                self.tally.verified.count(&player.judge);
+        for connection in self.connections.iter().flatten() {
+            self.tally.handshakes.count(&connection.link);
+            for player in &connection.players {
+                if self.sampled && player.state == State::Playing {
+                    self.tally.verified.count(&player.judge);
+                }
             }
         }
         Ok(self.tally)
@@ -173,150 +199,204 @@ impl Crew {
     /// Begins the connections that are due.
     fn let_come(&mut self, shared: &Shared) {
         let now = Instant::now();
-        while let Some((_, target)) = self.to_come.pop_if(|(due, _)| *due <= now) {
-            match self.connect(&target) {
-                Ok(player) => {
-                    self.joining += 1;
-                    self.players.push(Some(player));
+        while let Some((_, targets)) = self.to_come.pop_if(|(due, _)| *due <= now) {
+            match self.connect(&targets) {
+                Ok(connection) => {
+                    self.joining += targets.len();
+                    self.connections.push(Some(connection));
                 }
-                Err(error) => {
-                    shared.failed.fetch_add(1, Ordering::Relaxed);
-                    self.failed(&Trouble::from(error));
+                Err(trouble) => {
+                    let count = targets.len() as u64;
+                    shared.failed.fetch_add(count, Ordering::Relaxed);
+                    self.tally.failed(&trouble, count);
                 }
             }
         }
     }
 
-    fn connect(&mut self, target: &Target) -> io::Result<Player> {
+    fn connect(&mut self, targets: &[Target]) -> Result<Connection, Trouble> {
         let begin = Instant::now();
-        let mut link = Link::connect(target, &self.tls)?;
-        let token = Token(self.players.len());
+        let (wire, hello) = Wire::new(targets, Role::Play)?;
+        let first = targets
+            .first()
+            .ok_or_else(|| Trouble("nothing to play".to_owned()))?;
+        let mut link = Link::connect(first, &self.tls)?;
+        let token = Token(self.connections.len());
         let interest = Interest::READABLE | Interest::WRITABLE;
         self.poll
             .registry()
             .register(&mut link.socket, token, interest)?;
-        let (wire, hello) = Wire::new(target, Role::Play);
         link.send(&hello)?;
-        Ok(Player {
+        let player = |_: &Target| Player {
+            judge: Judge::default(),
+            state: State::Joining,
+            first_byte: None,
+            last_read: None,
+        };
+        Ok(Connection {
             link,
             wire,
-            judge: Judge::default(),
             begin,
-            first_byte: None,
-            playing: false,
-            last_read: None,
+            players: targets.iter().map(player).collect(),
         })
-    }
-
-    fn failed(&mut self, trouble: &Trouble) {
-        *self.tally.errors.entry(trouble.0.clone()).or_default() += 1;
     }
 
     /// Returns the bytes that came.
     fn turn(&mut self, ready: &Ready, shared: &Shared) -> usize {
-        let Some(slot) = self.players.get_mut(ready.token().0) else {
+        let Some(slot) = self.connections.get_mut(ready.token().0) else {
             return 0;
         };
-        let Some(player) = slot else {
+        let Some(connection) = slot else {
             return 0;
         };
-        let was_playing = player.playing;
         let closing = ready.is_read_closed() || ready.is_error();
         let mut bytes = 0;
         let mut result = if ready.is_writable() {
-            player.link.flush().map_err(Trouble::from)
+            connection.link.flush().map_err(Trouble::from)
         } else {
             Ok(())
         };
         if result.is_ok() && (ready.is_readable() || closing) {
-            let measuring = shared.is_measuring();
-            (bytes, result) = if was_playing && !self.sampled {
-                player.throw_away(closing, &mut self.room)
+            (bytes, result) = if self.sampled || connection.is_joining() {
+                let mut look = Look {
+                    tally: &mut self.tally,
+                    joining: &mut self.joining,
+                    sampled: self.sampled,
+                    shared,
+                };
+                connection.look(closing, &mut self.buffer, &mut look)
             } else {
-                player.look(closing, &mut self.buffer, &mut self.tally, measuring)
+                connection.throw_away(closing, &mut self.room)
             };
         }
-        if player.playing && !was_playing {
-            self.joining -= 1;
-            shared.playing.fetch_add(1, Ordering::Relaxed);
-        }
-        let Err(trouble) = result else {
-            return bytes;
-        };
-        if player.playing {
-            shared.playing.fetch_sub(1, Ordering::Relaxed);
-            shared.left.fetch_add(1, Ordering::Relaxed);
-            if self.sampled {
-                self.tally.verified.count(&player.judge);
+        match result {
+            Ok(()) if connection.players.iter().any(|p| p.state != State::Gone) => return bytes,
+            // Of each player it was told why.
+            Ok(()) => {}
+            Err(trouble) => {
+                let mut look = Look {
+                    tally: &mut self.tally,
+                    joining: &mut self.joining,
+                    sampled: self.sampled,
+                    shared,
+                };
+                for player in &mut connection.players {
+                    look.lose(player, &trouble);
+                }
             }
-        } else {
-            self.joining -= 1;
-            shared.failed.fetch_add(1, Ordering::Relaxed);
         }
-        self.tally.handshakes.count(&player.link);
+        self.tally.handshakes.count(&connection.link);
         *slot = None;
-        self.failed(&trouble);
         bytes
     }
 }
 
-impl Player {
+/// What a look at a connection changes besides it.
+struct Look<'a> {
+    tally: &'a mut Tally,
+    joining: &'a mut usize,
+    sampled: bool,
+    shared: &'a Shared,
+}
+
+impl Look<'_> {
+    /// Something of a player's stream came at `now` and `clock`.
+    fn came(
+        &mut self,
+        player: &mut Player,
+        begin: Instant,
+        (now, clock): (Instant, SystemTime),
+        event: &Event,
+    ) {
+        let (start, sent) = match event {
+            Event::Tag(kind, timestamp, body) => {
+                let seen = player.judge.see(*kind, *timestamp, body);
+                (seen.start, seen.sent)
+            }
+            Event::Opaque => (true, None),
+            Event::MayPublish | Event::Over(_) => return,
+        };
+        let measuring = self.shared.is_measuring();
+        if let Some(last) = player.last_read.replace(now)
+            && measuring
+            && now - last >= PIECE
+        {
+            self.tally.gaps.record(now - last);
+        }
+        if player.first_byte.is_none() {
+            player.first_byte = Some(now);
+            self.tally.first_byte.record(now - begin);
+        }
+        if start && player.state == State::Joining {
+            player.state = State::Playing;
+            self.tally.first_keyframe.record(now - begin);
+            *self.joining -= 1;
+            self.shared.playing.fetch_add(1, Ordering::Relaxed);
+        }
+        if let Some(sent) = sent.filter(|_| measuring) {
+            let took = clock.duration_since(sent);
+            self.tally.delay.record(took.unwrap_or_default());
+        }
+    }
+
+    fn lose(&mut self, player: &mut Player, trouble: &Trouble) {
+        match player.state {
+            State::Gone => return,
+            State::Joining => {
+                *self.joining -= 1;
+                self.shared.failed.fetch_add(1, Ordering::Relaxed);
+            }
+            State::Playing => {
+                self.shared.playing.fetch_sub(1, Ordering::Relaxed);
+                self.shared.left.fetch_add(1, Ordering::Relaxed);
+                if self.sampled {
+                    self.tally.verified.count(&player.judge);
+                }
+            }
+        }
+        player.state = State::Gone;
+        self.tally.failed(trouble, 1);
+    }
+}
+
+impl Connection {
+    fn is_joining(&self) -> bool {
+        self.players.iter().any(|p| p.state == State::Joining)
+    }
+
     /// Reads what came, tag by tag.
     fn look(
         &mut self,
         closing: bool,
         buffer: &mut [u8],
-        tally: &mut Tally,
-        measuring: bool,
+        look: &mut Look<'_>,
     ) -> (usize, Result<(), Trouble>) {
-        let now = Instant::now();
-        if let Some(last) = self.last_read.replace(now)
-            && measuring
-            && now - last >= PIECE
-        {
-            tally.gaps.record(now - last);
-        }
         let Self {
             link,
             wire,
-            judge,
             begin,
-            first_byte,
-            playing,
-            ..
+            players,
         } = self;
         let mut bytes = 0;
         let mut out = Vec::new();
         let side = link.read(closing, buffer, |came| {
             bytes += came.len();
-            wire.feed(came, &mut out, &mut |event| {
-                let (start, sent) = match event {
-                    Event::Tag(kind, timestamp, body) => {
-                        let seen = judge.see(kind, timestamp, &body);
-                        (seen.start, seen.sent)
-                    }
-                    Event::Opaque => (true, None),
-                    Event::MayPublish => return,
+            // Before it is looked at: that takes time, too.
+            let now = (Instant::now(), SystemTime::now());
+            wire.feed(came, &mut out, &mut |index, event| {
+                let Some(player) = players.get_mut(index) else {
+                    return;
                 };
-                let now = Instant::now();
-                if first_byte.is_none() {
-                    *first_byte = Some(now);
-                    tally.first_byte.record(now - *begin);
-                }
-                if start && !*playing {
-                    *playing = true;
-                    tally.first_keyframe.record(now - *begin);
-                }
-                if let Some(sent) = sent.filter(|_| measuring) {
-                    let took = SystemTime::now().duration_since(sent);
-                    tally.delay.record(took.unwrap_or_default());
+                match &event {
+                    Event::Over(trouble) => look.lose(player, trouble),
+                    event => look.came(player, *begin, now, event),
                 }
             })
         });
         let result = match side {
             Ok(Side::Open) if out.is_empty() => Ok(()),
             Ok(Side::Open) => link.send(&out).map_err(Trouble::from),
-            Ok(Side::Closed) => Err(Trouble("the server closed the connection".to_owned())),
+            Ok(Side::Closed) => Err(Trouble::closed()),
             Err(trouble) => Err(trouble),
         };
         (bytes, result)
@@ -336,10 +416,7 @@ impl Player {
                 }
                 (bytes, self.link.send(&out).map_err(Trouble::from))
             }
-            Ok((bytes, Side::Closed)) => (
-                bytes,
-                Err(Trouble("the server closed the connection".to_owned())),
-            ),
+            Ok((bytes, Side::Closed)) => (bytes, Err(Trouble::closed())),
             Err(error) => (0, Err(error.into())),
         }
     }

@@ -31,6 +31,8 @@ pub(crate) struct Plan {
     /// Players are spread over these.
     pub(crate) targets: Vec<Target>,
     pub(crate) players: usize,
+    /// Players that share a connection. More than one only over HTTP/2.
+    pub(crate) streams_per_connection: usize,
     /// From the first connection to the last.
     pub(crate) ramp: Duration,
     /// How long is measured once all play.

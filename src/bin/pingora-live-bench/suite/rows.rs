@@ -358,7 +358,7 @@ impl<'a> Runner<'a> {
         let mut coming = self.play_plan(&url, 1000)?;
         (coming.ramp, coming.duration) = (ramp, stay.max(Duration::from_millis(100)));
         // Those who come back after an outage of the server have sessions that it does not know any more.
-        coming.tls = tls::config(false)?;
+        coming.tls = tls::config(false, false)?;
         thread::scope(|scope| {
             let running = scope.spawn(|| play::run(&running, &mut Progress::new(true)));
             // They have joined, and settled, and are measured.
@@ -496,12 +496,13 @@ impl<'a> Runner<'a> {
         Ok(play::Plan {
             targets: vec![Target::parse(url, 0)?],
             players,
+            streams_per_connection: 1,
             ramp: Duration::from_millis(players as u64),
             duration: self.duration,
             patience: PATIENCE,
             threads: 1,
             sample: 20,
-            tls: tls::config(true)?,
+            tls: tls::config(true, false)?,
             pid: None,
         })
     }
@@ -520,7 +521,7 @@ impl<'a> Runner<'a> {
             ramp: Duration::from_secs(1),
             duration,
             patience: PATIENCE,
-            tls: tls::config(true)?,
+            tls: tls::config(true, false)?,
             pid: None,
         })
     }

@@ -1,6 +1,7 @@
 //! What is said over a connection, without sockets and without a clock: requests out, tags in.
 
 mod http;
+mod http2;
 mod rtmp;
 mod websocket;
 
@@ -26,11 +27,19 @@ pub(crate) enum Event {
     Tag(u8, u32, Bytes),
     /// Bytes of a stream that is not FLV.
     Opaque,
+    /// One of several streams of a connection is over. The others go on.
+    Over(Trouble),
 }
 
 /// Why a conversation cannot go on. The text is what reports count by.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Trouble(pub(crate) String);
+
+impl Trouble {
+    pub(crate) fn closed() -> Self {
+        Self("the server closed the connection".to_owned())
+    }
+}
 
 impl<E: std::error::Error> From<E> for Trouble {
     fn from(error: E) -> Self {
@@ -41,17 +50,25 @@ impl<E: std::error::Error> From<E> for Trouble {
 /// One side of a conversation.
 pub(crate) enum Wire {
     Http(http::Http),
+    Http2(Box<http2::Http2>),
     WebSocket(websocket::WebSocket),
     Rtmp(Box<rtmp::Rtmp>),
 }
 
 impl Wire {
-    /// A conversation with `target`, and what it begins with.
-    pub(crate) fn new(target: &Target, role: Role) -> (Self, Vec<u8>) {
-        match target.scheme {
+    /// A conversation with `targets`, and what it begins with. Only HTTP/2 has more than one.
+    pub(crate) fn new(targets: &[Target], role: Role) -> Result<(Self, Vec<u8>), Trouble> {
+        let target = targets
+            .first()
+            .ok_or_else(|| Trouble("no address".to_owned()))?;
+        Ok(match target.scheme {
             Scheme::Http => {
                 let (http, hello) = http::Http::new(target, role);
                 (Self::Http(http), hello)
+            }
+            Scheme::Http2 => {
+                let (http2, hello) = http2::Http2::new(targets)?;
+                (Self::Http2(Box::new(http2)), hello)
             }
             Scheme::Ws => {
                 let (websocket, hello) = websocket::WebSocket::new(target);
@@ -61,20 +78,22 @@ impl Wire {
                 let (rtmp, hello) = rtmp::Rtmp::new(target, role);
                 (Self::Rtmp(Box::new(rtmp)), hello)
             }
-        }
+        })
     }
 
-    /// Takes what came; appends what is to be sent to `out`, and tells `sink` what it was.
+    /// Takes what came; appends what is to be sent to `out`, and tells `sink` which target's it was, and what.
     pub(crate) fn feed(
         &mut self,
         bytes: &[u8],
         out: &mut Vec<u8>,
-        sink: &mut dyn FnMut(Event),
+        sink: &mut dyn FnMut(usize, Event),
     ) -> Result<(), Trouble> {
+        let mut only = |event| sink(0, event);
         match self {
-            Self::Http(http) => http.feed(bytes, sink),
-            Self::WebSocket(websocket) => websocket.feed(bytes, out, sink),
-            Self::Rtmp(rtmp) => rtmp.feed(bytes, out, sink),
+            Self::Http(http) => http.feed(bytes, &mut only),
+            Self::Http2(http2) => http2.feed(bytes, out, sink),
+            Self::WebSocket(websocket) => websocket.feed(bytes, out, &mut only),
+            Self::Rtmp(rtmp) => rtmp.feed(bytes, out, &mut only),
         }
     }
 
@@ -82,15 +101,18 @@ impl Wire {
     pub(crate) fn send(&mut self, tag: &Tag, out: &mut Vec<u8>) {
         match self {
             Self::Http(http) => http.send(tag, out),
-            Self::WebSocket(_) => {}
+            // They only play.
+            Self::Http2(_) | Self::WebSocket(_) => {}
             Self::Rtmp(rtmp) => rtmp.send(tag, out),
         }
     }
 
     /// Appends what a server wants to hear of `received` bytes that nobody looked at.
     pub(crate) fn discarded(&mut self, received: usize, out: &mut Vec<u8>) {
-        if let Self::Rtmp(rtmp) = self {
-            rtmp.discarded(received, out);
+        match self {
+            Self::Rtmp(rtmp) => rtmp.discarded(received, out),
+            Self::Http2(http2) => http2.discarded(received, out),
+            Self::Http(_) | Self::WebSocket(_) => {}
         }
     }
 
@@ -98,7 +120,7 @@ impl Wire {
     pub(crate) fn finish(&mut self, out: &mut Vec<u8>) {
         match self {
             Self::Http(http) => http.finish(out),
-            Self::WebSocket(_) => {}
+            Self::Http2(_) | Self::WebSocket(_) => {}
             Self::Rtmp(rtmp) => rtmp.finish(out),
         }
     }
