@@ -1,13 +1,11 @@
-//! A stream's log: what a frame costs that is appended, what a look at the log costs a worker, and what a unit costs that goes to many
-//! sockets in memory (which is what a fan-out does besides the kernel's part).
+//! A stream's log: what a frame costs that is appended, and what a look at the log costs a worker.
 
 use std::hint::black_box;
-use std::io::Write;
 use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use pingora_live::config;
 use pingora_live::hub::{Format, Hub, HubLimits, Publisher, Seat, StreamKey};
 use pingora_live::media::FrameKind;
@@ -105,30 +103,5 @@ fn read(c: &mut Criterion) {
     c.bench_function("log join", |b| b.iter(|| black_box(log.join())));
 }
 
-fn fan_out(c: &mut Criterion) {
-    let mut group = c.benchmark_group("a unit to sockets in memory");
-    for players in [1usize, 100, 1000] {
-        let mut rig = Rig::new(&[Format::Flv]);
-        let mut sockets: Vec<Vec<u8>> = vec![Vec::with_capacity(2 * FRAME); players];
-        let mut units = Vec::new();
-        group.throughput(Throughput::Elements(players as u64));
-        group.bench_function(BenchmarkId::from_parameter(players), |b| {
-            b.iter(|| {
-                rig.push();
-                let log = rig.seats.first().expect("a seat").log();
-                units.clear();
-                log.read(log.next_seq() - 1, 16, usize::MAX, &mut units);
-                for socket in &mut sockets {
-                    socket.clear();
-                    for unit in &units {
-                        let _ = socket.write_all(&unit.data.chunk());
-                    }
-                }
-            });
-        });
-    }
-    group.finish();
-}
-
-criterion_group!(benches, append, read, fan_out);
+criterion_group!(benches, append, read);
 criterion_main!(benches);

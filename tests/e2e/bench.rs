@@ -211,6 +211,23 @@ fn the_floor_serves_what_a_server_does() {
 }
 
 #[test]
+fn a_receiver_that_only_reads_takes_publishers() {
+    let mut floor = Job::start(&mut bench(&["floor", "--ingest"]));
+    let address = wait_for("the floor listens", WITHIN, || {
+        assert!(floor.is_running());
+        let said = floor.stdout();
+        said.lines()
+            .find_map(|line| line.strip_prefix("listening rtmp "))
+            .map(str::to_owned)
+    });
+    let url = format!("rtmp://{address}/live/s{{}}");
+    let report = run(&["publish", &url, "-n", "3", "-d", "2s"]);
+    assert_eq!(report["publishers"]["publishing"], 3, "{report}");
+    let bitrate = report["bitrate_per_publisher"].as_f64().expect("a number");
+    assert!((800_000.0..1_200_000.0).contains(&bitrate), "{report}");
+}
+
+#[test]
 fn what_goes_wrong_is_counted() {
     let server = Server::start(
         "vhosts:\n  __defaultVhost__:\n    play: { on_missing: 404 }\n    publish: { on_busy: reject }\n",

@@ -145,6 +145,9 @@ pub(crate) struct Floor {
     /// Stop after this time; without it, never
     #[arg(short, long, value_name = "TIME", value_parser = duration)]
     pub(crate) duration: Option<Duration>,
+    /// Take RTMP publishers instead, and only read what they send
+    #[arg(long, conflicts_with_all = ["merge", "file", "bitrate", "fps", "gop"])]
+    pub(crate) ingest: bool,
     #[command(flatten)]
     pub(crate) source: Source,
 }

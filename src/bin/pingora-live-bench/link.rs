@@ -154,6 +154,12 @@ impl Link {
         let kind = self.tls.as_ref()?.handshake_kind()?;
         Some(kind == HandshakeKind::Resumed)
     }
+
+    /// The cipher suite that was agreed on.
+    pub(crate) fn suite(&self) -> Option<String> {
+        let suite = self.tls.as_ref()?.negotiated_cipher_suite()?;
+        suite.suite().as_str().map(str::to_owned)
+    }
 }
 
 fn blocks(error: &io::Error) -> bool {

@@ -125,6 +125,7 @@ fn run(arguments: &Arguments) -> Result<bool, Failure> {
                 feed: floor.source.feed()?,
                 merge: floor.merge,
                 duration: floor.duration,
+                ingest: floor.ingest,
             })?;
             Ok(true)
         }

@@ -9,6 +9,8 @@ const SLOW: Duration = Duration::from_secs(5);
 /// See the module.
 pub(crate) struct Progress {
     quiet: bool,
+    /// What is measured, before each line.
+    name: String,
     terminal: bool,
     last: Option<Instant>,
 }
@@ -18,9 +20,16 @@ impl Progress {
     pub(crate) fn new(quiet: bool) -> Self {
         Self {
             quiet,
+            name: String::new(),
             terminal: stderr().is_terminal(),
             last: None,
         }
+    }
+
+    /// Puts `name` before the lines that follow.
+    pub(crate) fn name(&mut self, name: &str) {
+        self.name = format!("{name}: ");
+        self.last = None;
     }
 
     /// Says `line`, in the place of the last one.
@@ -30,10 +39,10 @@ impl Progress {
         }
         if self.terminal {
             // Back to the line's begin, and nothing of the last one is left.
-            let _ = write!(stderr(), "\r{line}\x1b[K");
+            let _ = write!(stderr(), "\r{}{line}\x1b[K", self.name);
         } else if self.last.is_none_or(|last| last.elapsed() >= SLOW) {
             self.last = Some(Instant::now());
-            let _ = writeln!(stderr(), "{line}");
+            let _ = writeln!(stderr(), "{}{line}", self.name);
         }
     }
 

@@ -83,8 +83,10 @@ impl Display for play::Report {
         if let Some(tls) = &self.tls {
             writeln!(
                 f,
-                "handshakes     {} full, {} resumed",
-                tls.full, tls.resumed
+                "handshakes     {} full, {} resumed, {}",
+                tls.full,
+                tls.resumed,
+                tls.suite.as_deref().unwrap_or("none to its end")
             )?;
         }
         writeln!(

@@ -53,6 +53,7 @@ impl Tally {
         self.delay.merge(&other.delay);
         self.handshakes.full += other.handshakes.full;
         self.handshakes.resumed += other.handshakes.resumed;
+        self.handshakes.suite = self.handshakes.suite.take().or(other.handshakes.suite);
         self.verified.connections += other.verified.connections;
         self.verified.tags += other.verified.tags;
         self.verified.skips += other.verified.skips;
@@ -428,6 +429,9 @@ impl Handshakes {
             Some(true) => self.resumed += 1,
             Some(false) => self.full += 1,
             None => {}
+        }
+        if self.suite.is_none() {
+            self.suite = link.suite();
         }
     }
 }

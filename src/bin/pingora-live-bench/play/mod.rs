@@ -89,10 +89,12 @@ pub(crate) struct Players {
 }
 
 /// TLS handshakes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub(crate) struct Handshakes {
     pub(crate) full: u64,
     pub(crate) resumed: u64,
+    /// What was agreed on, as IANA names it.
+    pub(crate) suite: Option<String>,
 }
 
 /// What was found at the sample.

@@ -17,7 +17,8 @@ const START: Duration = Duration::from_secs(10);
 pub(super) struct Programs {
     pub(super) server: PathBuf,
     pub(super) own: PathBuf,
-    pub(super) xiu: Option<PathBuf>,
+    /// With its version.
+    pub(super) xiu: Option<(PathBuf, String)>,
 }
 
 /// A running server. Killed when dropped.
@@ -60,6 +61,13 @@ impl Server {
     pub(super) fn floor(programs: &Programs, merge: &str) -> Result<Self, Failure> {
         let mut command = Command::new(&programs.own);
         command.args(["floor", "--merge", merge]);
+        Self::start(command, |line| line.starts_with("listening "))
+    }
+
+    /// A receiver that only reads what publishers send.
+    pub(super) fn floor_of_ingest(programs: &Programs) -> Result<Self, Failure> {
+        let mut command = Command::new(&programs.own);
+        command.args(["floor", "--ingest"]);
         Self::start(command, |line| line.starts_with("listening "))
     }
 
@@ -164,7 +172,7 @@ pub(super) fn make_certificate(folder: &Path) -> bool {
     status.is_ok_and(|s| s.success())
 }
 
-fn failure(program: &Path, why: impl ToString) -> Failure {
+pub(super) fn failure(program: &Path, why: impl ToString) -> Failure {
     Failure::Program {
         program: program.display().to_string(),
         why: why.to_string(),

@@ -2,19 +2,25 @@
 //! machine. What is compared are ratios within one run: figures of different machines, and of different hours of one, are not.
 
 mod bed;
+mod encryption;
+mod fan_out;
 mod folder;
-mod rows;
+mod ingest;
+mod others;
+mod runner;
 mod table;
+mod time;
+mod tls;
 
-use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use crate::Failure;
 use crate::args;
 use crate::progress::Progress;
 
-use bed::Programs;
-use rows::Runner;
+use bed::{Programs, failure};
+use runner::Runner;
 
 /// Measures all, prints the table, and writes it if a file is named. Whether all figures were reached.
 pub(crate) fn run(plan: &args::Suite, progress: &mut Progress) -> Result<bool, Failure> {
@@ -33,7 +39,7 @@ pub(crate) fn run(plan: &args::Suite, progress: &mut Progress) -> Result<bool, F
             why: error.to_string(),
         })?,
         own,
-        xiu: plan.xiu.clone().or_else(find_xiu),
+        xiu: find_xiu(plan.xiu.as_deref())?,
     };
     let mut runner = Runner::new(programs, plan.duration, plan.only.clone(), progress)?;
     runner.all()?;
@@ -46,12 +52,18 @@ pub(crate) fn run(plan: &args::Suite, progress: &mut Progress) -> Result<bool, F
     Ok(rows.iter().all(|row| row.met != Some(false)))
 }
 
-/// xiu, where a shell would find it.
-fn find_xiu() -> Option<PathBuf> {
-    let status = Command::new("xiu")
-        .arg("--version")
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status();
-    status.is_ok_and(|s| s.success()).then(|| "xiu".into())
+/// xiu and its version: the one that was named, which must be there, or where a shell would find it.
+fn find_xiu(named: Option<&Path>) -> Result<Option<(PathBuf, String)>, Failure> {
+    let program = named.unwrap_or(Path::new("xiu"));
+    match Command::new(program).arg("--version").output() {
+        Ok(output) if output.status.success() => {
+            let version = String::from_utf8_lossy(&output.stdout)
+                .trim()
+                .to_lowercase();
+            Ok(Some((program.to_owned(), version)))
+        }
+        Ok(_) | Err(_) if named.is_none() => Ok(None),
+        Ok(output) => Err(failure(program, output.status)),
+        Err(error) => Err(failure(program, error)),
+    }
 }

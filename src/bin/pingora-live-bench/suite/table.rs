@@ -8,10 +8,29 @@ use std::time::Duration;
 
 use crate::Failure;
 
-use super::rows::Row;
-
 const BEGIN: &str = "<!-- bench: begin -->";
 const END: &str = "<!-- bench: end -->";
+
+/// One line of the table.
+pub(super) struct Row {
+    pub(super) name: String,
+    pub(super) unit: &'static str,
+    /// The floor's, in the same rhythm.
+    pub(super) floor: Option<f64>,
+    pub(super) value: f64,
+    /// In words.
+    pub(super) reach: String,
+    pub(super) met: Option<bool>,
+}
+
+impl Row {
+    /// To the floor.
+    pub(super) fn ratio(&self) -> Option<f64> {
+        self.floor
+            .filter(|floor| *floor > 0.0)
+            .map(|floor| self.value / floor)
+    }
+}
 
 /// The rows, and the conditions under which they were taken.
 pub(super) fn markdown(rows: &[Row], duration: Duration) -> String {
@@ -102,7 +121,7 @@ mod tests {
             unit: "us",
             floor: Some(100.0),
             value: 120.0,
-            reach: "1.25",
+            reach: "1.25".to_owned(),
             met: Some(true),
         };
         let text = markdown(&[row], Duration::from_secs(8));

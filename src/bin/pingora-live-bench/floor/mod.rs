@@ -1,7 +1,9 @@
 //! The least that a server can do: the same bytes in the same rhythm, with one `send` for each player.
 //!
 //! The bytes are those of the crate's own hub and log; what is left out is everything that knows one player from another. What this costs
-//! is what the kernel costs, and what a server costs beside it is the server's own.
+//! is what the kernel costs, and what a server costs beside it is the server's own. [`ingest`] is the same for publishers.
+
+mod ingest;
 
 use std::collections::HashMap;
 use std::io::{self, Read, Write};
@@ -37,6 +39,8 @@ pub(crate) struct Plan {
     pub(crate) merge: Duration,
     /// Nothing: until it is killed.
     pub(crate) duration: Option<Duration>,
+    /// Take publishers instead.
+    pub(crate) ingest: bool,
 }
 
 struct Floor {
@@ -68,6 +72,9 @@ struct Player {
 
 /// Serves the feed at every path.
 pub(crate) fn run(plan: Plan) -> Result<(), Failure> {
+    if plan.ingest {
+        return ingest::run(plan.listen, plan.duration);
+    }
     let mut floor = Floor::new(&plan)?;
     let start = Instant::now();
     let mut events = Events::with_capacity(EVENTS);
