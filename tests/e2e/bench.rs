@@ -260,6 +260,12 @@ fn what_goes_wrong_is_counted() {
         &["play", "nonsense"][..],
         &["play", "ftp://127.0.0.1/x"],
         &["publish", "rtmp://127.0.0.1/live/x", "--file", "/none.flv"],
+        &["publish", "ws://127.0.0.1/live/x"],
+        &["play", "rtmp://127.0.0.1/live/x", "--http2"],
+        &["play", "http://127.0.0.1/x", "-n", "0"],
+        &["play", "http://127.0.0.1/x", "-n", "2000000000"],
+        &["play", "http://127.0.0.1/x", "--pid", "4000000000"],
+        &["suite", "--only", "nothing"],
     ] {
         let output = programs::run(&mut bench(wrong), WITHIN);
         assert_eq!(output.status.code(), Some(2), "{wrong:?}");

@@ -9,11 +9,15 @@ use clap::{Args, Parser, Subcommand};
 use crate::Failure;
 use crate::feed::{Feed, Shape};
 
+/// What `--help` ends with.
+const AFTER_HELP: &str = "Exit status: 0 if all was well; 1 if clients failed, or figures were missed; 2 if nothing could be measured.
+docs/performance.md says how it measures, and what the reports hold.";
+
 /// Loads live-streaming servers, and says what they cost and how late they are.
 #[derive(Debug, Parser)]
-#[command(name = "pingora-live-bench", version, about)]
+#[command(name = "pingora-live-bench", version, after_help = AFTER_HELP)]
 pub(crate) struct Arguments {
-    /// Print the report as JSON
+    /// Print the report as JSON, in one line
     #[arg(long, global = true)]
     pub(crate) json: bool,
     /// Show no progress
@@ -63,6 +67,13 @@ pub(crate) struct Source {
     /// An FLV file to publish in a loop, instead of made-up frames
     #[arg(long, value_name = "FLV", conflicts_with_all = ["bitrate", "fps", "gop"])]
     pub(crate) file: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) made: Made,
+}
+
+/// Made-up frames.
+#[derive(Clone, Copy, Debug, Args)]
+pub(crate) struct Made {
     /// Of made-up frames, in kbit/s, video and audio (64 kbit/s AAC) together
     #[arg(long, value_name = "KBIT", default_value_t = 1000)]
     pub(crate) bitrate: u32,
@@ -78,12 +89,18 @@ impl Source {
     pub(crate) fn feed(&self) -> Result<Feed, Failure> {
         match &self.file {
             Some(path) => Feed::file(path),
-            None => Ok(Feed::made(Shape {
-                bitrate: self.bitrate.saturating_mul(1000),
-                fps: self.fps,
-                gop: self.gop,
-            })),
+            None => Ok(self.made.feed()),
         }
+    }
+}
+
+impl Made {
+    pub(crate) fn feed(&self) -> Feed {
+        Feed::made(Shape {
+            bitrate: self.bitrate.saturating_mul(1000),
+            fps: self.fps,
+            gop: self.gop,
+        })
     }
 }
 
@@ -91,21 +108,26 @@ impl Source {
 #[derive(Clone, Copy, Debug, Args)]
 pub(crate) struct Crowd {
     /// Players
-    #[arg(short = 'n', long, default_value_t = 1)]
+    #[arg(short = 'n', long, value_name = "N", default_value_t = 1, value_parser = at_least_one)]
     pub(crate) players: usize,
     /// Threads that throw away what comes; the sample has one of its own
-    #[arg(short, long, default_value_t = 1)]
+    #[arg(short, long, value_name = "N", default_value_t = 1, value_parser = at_least_one)]
     pub(crate) threads: usize,
     /// Players whose stream is looked at tag by tag
-    #[arg(long, default_value_t = 20)]
+    #[arg(long, value_name = "N", default_value_t = 20)]
     pub(crate) sample: usize,
     /// Play over HTTP/2: https by ALPN, http by prior knowledge
     #[arg(long)]
     pub(crate) http2: bool,
     /// Players that share a connection of HTTP/2
-    #[arg(long, value_name = "N", default_value_t = 1, requires = "http2",
-        value_parser = clap::value_parser!(u32).range(1..))]
-    pub(crate) streams_per_connection: u32,
+    #[arg(long, value_name = "N", default_value_t = 1, requires = "http2", value_parser = at_least_one)]
+    pub(crate) streams_per_connection: usize,
+}
+
+impl Crowd {
+    pub(crate) fn connections(&self) -> usize {
+        self.players.div_ceil(self.streams_per_connection.max(1))
+    }
 }
 
 #[derive(Debug, Args)]
@@ -115,7 +137,7 @@ pub(crate) struct Play {
     #[command(flatten)]
     pub(crate) crowd: Crowd,
     /// Streams that the players are spread over, where the address has {}
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = at_least_one)]
     pub(crate) streams: usize,
     #[command(flatten)]
     pub(crate) load: Load,
@@ -126,7 +148,7 @@ pub(crate) struct Publish {
     /// Where; {} in it becomes the number of the publisher
     pub(crate) url: String,
     /// Publishers
-    #[arg(short = 'n', long, default_value_t = 1)]
+    #[arg(short = 'n', long, value_name = "N", default_value_t = 1, value_parser = at_least_one)]
     pub(crate) publishers: usize,
     #[command(flatten)]
     pub(crate) source: Source,
@@ -161,7 +183,7 @@ pub(crate) struct Latency {
     #[command(flatten)]
     pub(crate) crowd: Crowd,
     #[command(flatten)]
-    pub(crate) source: Source,
+    pub(crate) made: Made,
     #[command(flatten)]
     pub(crate) load: Load,
 }
@@ -180,9 +202,16 @@ pub(crate) struct Suite {
     /// How long each row is measured
     #[arg(short, long, value_name = "TIME", default_value = "8s", value_parser = duration)]
     pub(crate) duration: Duration,
-    /// Only rows whose name holds this text
+    /// Only the parts whose name holds this text: fan-out, workers, http2, rtmp, tls, storm, delay, join, ingest or xiu
     #[arg(long, value_name = "TEXT")]
     pub(crate) only: Option<String>,
+}
+
+fn at_least_one(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(number @ 1..) => Ok(number),
+        _ => Err("a number from 1 on".to_owned()),
+    }
 }
 
 /// `350ms`, `10s` or `2m`, as in the server's configuration.

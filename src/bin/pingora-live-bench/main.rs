@@ -39,14 +39,17 @@ use clap::Parser;
 use thiserror::Error;
 
 use args::{Arguments, Command, Crowd, Load};
+use feed::Feed;
 use progress::Progress;
-use target::Target;
+use target::{Scheme, Target};
 
 /// What it calls itself.
 const AGENT: &str = concat!("pingora-live-bench/", env!("CARGO_PKG_VERSION"));
 
 /// Not all clients got what they should.
 const EXIT_BAD: u8 = 1;
+/// Open files beside the connections: standard ones, `epoll`, `/proc`.
+const OWN_FILES: usize = 64;
 /// Nothing could be measured.
 const EXIT_FAILED: u8 = 2;
 
@@ -70,26 +73,63 @@ enum Failure {
     Tls(#[from] rustls::Error),
     #[error("a thread of the load panicked")]
     Thread,
-    #[error("the publisher did not get through: {0:?}")]
+    #[error("the publisher did not get through: {}", listed(.0))]
     Publish(BTreeMap<String, u64>),
+    #[error("there is no process {0}")]
+    NoProcess(u32),
+    #[error(
+        "{connections} connections are more than the {limit} open files that are allowed: raise the hard limit (ulimit -Hn)"
+    )]
+    OpenFiles { connections: usize, limit: u64 },
+    #[error("no part is called so: {0}")]
+    NoPart(String),
     #[error("{program}: {why}")]
     Program { program: String, why: String },
     #[error("the report cannot be written: {0}")]
     Report(#[from] serde_json::Error),
 }
 
+fn listed(errors: &BTreeMap<String, u64>) -> String {
+    let errors: Vec<&str> = errors.keys().map(String::as_str).collect();
+    errors.join("; ")
+}
+
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    if let Err(error) = pingora_live::service::raise_open_files() {
-        eprintln!("the limit of open files could not be raised: {error}");
-    }
-    match run(&arguments) {
+    let open_files = match pingora_live::service::raise_open_files() {
+        Ok(limit) => limit,
+        Err(error) => {
+            eprintln!("the limit of open files could not be raised: {error}");
+            u64::MAX
+        }
+    };
+    match check(&arguments.command, open_files).and_then(|()| run(&arguments)) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(EXIT_BAD),
         Err(failure) => {
             eprintln!("{failure}");
             ExitCode::from(EXIT_FAILED)
         }
+    }
+}
+
+/// What is known to go wrong before anything is begun.
+fn check(command: &Command, open_files: u64) -> Result<(), Failure> {
+    let (load, connections) = match command {
+        Command::Play(play) => (play.load, play.crowd.connections()),
+        Command::Latency(latency) => (latency.load, latency.crowd.connections() + 1),
+        Command::Publish(publish) => (publish.load, publish.publishers),
+        Command::Floor(_) | Command::Suite(_) => return Ok(()),
+    };
+    if (connections + OWN_FILES) as u64 > open_files {
+        return Err(Failure::OpenFiles {
+            connections,
+            limit: open_files,
+        });
+    }
+    match load.pid {
+        Some(pid) if process::Usage::of(pid).is_none() => Err(Failure::NoProcess(pid)),
+        _ => Ok(()),
     }
 }
 
@@ -111,7 +151,7 @@ fn run(arguments: &Arguments) -> Result<bool, Failure> {
                 ..publish_plan(
                     &publish.url,
                     publish.publishers,
-                    &publish.source,
+                    publish.source.feed()?,
                     &publish.load,
                 )?
             };
@@ -130,13 +170,14 @@ fn run(arguments: &Arguments) -> Result<bool, Failure> {
             Ok(true)
         }
         Command::Latency(latency) => {
-            let publishing = publish_plan(&latency.publish, 1, &latency.source, &latency.load)?;
+            let feed = latency.made.feed();
+            let publishing = publish_plan(&latency.publish, 1, feed, &latency.load)?;
             let playing = play_plan(&latency.play, 1, &latency.crowd, &latency.load)?;
             let report = latency::run(&publishing, &playing, &mut progress)?;
             report::print(&report, arguments.json)?;
             Ok(report.is_good() && report.delay_ms.is_some())
         }
-        Command::Suite(suite) => suite::run(suite, &mut progress),
+        Command::Suite(suite) => suite::run(suite, arguments.json, &mut progress),
     }
 }
 
@@ -151,7 +192,7 @@ fn play_plan(url: &str, streams: usize, crowd: &Crowd, load: &Load) -> Result<pl
     Ok(play::Plan {
         targets,
         players: crowd.players,
-        streams_per_connection: crowd.streams_per_connection as usize,
+        streams_per_connection: crowd.streams_per_connection,
         ramp: load.ramp,
         duration: load.duration,
         patience: load.patience,
@@ -165,12 +206,19 @@ fn play_plan(url: &str, streams: usize, crowd: &Crowd, load: &Load) -> Result<pl
 fn publish_plan(
     url: &str,
     publishers: usize,
-    source: &args::Source,
+    feed: Feed,
     load: &Load,
 ) -> Result<publish::Plan, Failure> {
+    let targets = targets(url, publishers)?;
+    if let Some(target) = targets.iter().find(|target| target.scheme == Scheme::Ws) {
+        return Err(Failure::Url {
+            url: target.url.clone(),
+            why: "nobody publishes over WebSocket".to_owned(),
+        });
+    }
     Ok(publish::Plan {
-        targets: targets(url, publishers)?,
-        feed: source.feed()?,
+        targets,
+        feed,
         ramp: load.ramp,
         duration: None,
         patience: load.patience,

@@ -28,6 +28,9 @@ impl Display for Quantiles {
             p99,
             max,
         } = self;
+        if *count == 0 {
+            return f.write_str("none");
+        }
         write!(
             f,
             "p50 {p50:.1} ms, p99 {p99:.1} ms, max {max:.1} ms ({count})"

@@ -23,7 +23,11 @@ use bed::{Programs, failure};
 use runner::Runner;
 
 /// Measures all, prints the table, and writes it if a file is named. Whether all figures were reached.
-pub(crate) fn run(plan: &args::Suite, progress: &mut Progress) -> Result<bool, Failure> {
+pub(crate) fn run(
+    plan: &args::Suite,
+    json: bool,
+    progress: &mut Progress,
+) -> Result<bool, Failure> {
     let own = std::env::current_exe().map_err(|error| Failure::Program {
         program: "pingora-live-bench".to_owned(),
         why: error.to_string(),
@@ -45,7 +49,11 @@ pub(crate) fn run(plan: &args::Suite, progress: &mut Progress) -> Result<bool, F
     runner.all()?;
     let rows = runner.into_rows();
     let text = table::markdown(&rows, plan.duration);
-    print!("{text}");
+    if json {
+        println!("{}", serde_json::to_string(&rows)?);
+    } else {
+        print!("{text}");
+    }
     if let Some(path) = &plan.write {
         table::write(path, &text)?;
     }

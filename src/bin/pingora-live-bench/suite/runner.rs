@@ -87,6 +87,11 @@ impl<'a> Runner<'a> {
             ("xiu", others::xiu),
         ];
         let count = parts.len();
+        if let Some(only) = &self.only
+            && !parts.iter().any(|(name, _)| name.contains(only.as_str()))
+        {
+            return Err(Failure::NoPart(only.clone()));
+        }
         for (index, (name, part)) in parts.into_iter().enumerate() {
             if self.only.as_deref().is_none_or(|only| name.contains(only)) {
                 self.progress

@@ -6,12 +6,15 @@ use std::path::Path;
 use std::thread::available_parallelism;
 use std::time::Duration;
 
+use serde::Serialize;
+
 use crate::Failure;
 
 const BEGIN: &str = "<!-- bench: begin -->";
 const END: &str = "<!-- bench: end -->";
 
 /// One line of the table.
+#[derive(Debug, Serialize)]
 pub(super) struct Row {
     pub(super) name: String,
     pub(super) unit: &'static str,

@@ -48,7 +48,7 @@ pub(crate) struct Http2 {
 }
 
 enum Stream {
-    /// The server lets no more streams begin yet.
+    /// Not asked for yet.
     Waiting(Request<()>),
     Asked(ResponseFuture),
     Body(RecvStream, Body),
@@ -64,6 +64,8 @@ impl Http2 {
             .initial_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
             .max_frame_size(MAX_FRAME)
+            // Until the server says how many it allows: then it is said who asked for more.
+            .initial_max_send_streams(targets.len())
             .enable_push(false);
         let mut cx = Context::from_waker(Waker::noop());
         let Poll::Ready(shaken) = pin!(builder.handshake(pipe.clone())).poll(&mut cx) else {
@@ -130,9 +132,8 @@ impl Http2 {
             }
             Poll::Ready(Err(error)) => return Err(error.into()),
         }
-        let waiting = self.streams.iter().any(|s| matches!(s, Stream::Waiting(_)));
         let most = self.connection.max_concurrent_send_streams();
-        if self.checked && waiting && self.streams.len() > most {
+        if self.streams.len() > most {
             return Err(Trouble(format!(
                 "the server allows {most} streams on a connection"
             )));
