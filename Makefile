@@ -91,7 +91,7 @@ test: test-tools lint
 	cargo test --doc --quiet
 	cargo nextest run
 
-# About six minutes after the build. What is measured is this machine: let nothing else run on it.
+# About eight minutes after the build. What is measured is this machine: let nothing else run on it.
 BENCH_SECONDS ?= 6
 .PHONY: bench
 bench: build-tools
