@@ -77,14 +77,11 @@ impl Wire {
         &mut self.input
     }
 
-    /// Gives the room for input back when there is none, and that for output.
+    /// Gives the room of both buffers back, but for what is in them: what a player said behind its play is a few bytes, and would keep
+    /// a publisher's room as long as it plays.
     pub(super) fn release(&mut self) {
-        if self.input.is_empty() {
-            self.input = BytesMut::new();
-        }
-        if self.output.is_empty() {
-            self.output = BytesMut::new();
-        }
+        self.input = BytesMut::from(self.input.as_ref());
+        self.output = BytesMut::from(self.output.as_ref());
     }
 
     pub(super) fn poll_output(&mut self) -> Option<Bytes> {

@@ -116,7 +116,7 @@ impl ServerSession {
         self.core.wire.input.extend_from_slice(bytes);
     }
 
-    /// Gives up the room of buffers that are empty. For a connection that says little from now on.
+    /// Gives up the room of its buffers. For a connection that says little from now on.
     pub fn release_input(&mut self) {
         self.core.wire.release();
     }

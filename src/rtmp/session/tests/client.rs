@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::rtmp::session::client::*;
+use crate::rtmp::session::core::Dialogue;
 use crate::rtmp::{Connect, MediaKind};
 use proptest::prelude::*;
 
@@ -316,4 +317,22 @@ fn what_nobody_looks_at_is_acknowledged() {
     assert_eq!(pair.client.poll_event(), None);
     pair.client.close();
     assert!(pair.client.poll_output().is_some());
+}
+
+#[test]
+fn what_was_said_behind_a_play_does_not_keep_the_room_of_a_publisher() {
+    let mut pair = Pair::new(Purpose::Play, Answer::Yes);
+    assert_eq!(pair.talk(usize::MAX), Ok(vec![ClientEvent::Started]));
+    let mut ping = BytesMut::new();
+    let payload = message::user_control(message::EVENT_PING_REQUEST, 7);
+    Encoder::new().encode(2, message::USER_CONTROL, 0, 0, &payload, &mut ping);
+    let (first, rest) = ping.split_at(3);
+    pair.server.input().put_slice(first);
+    pair.server.handle_input(pair.now).expect("half a message");
+    pair.server.release_input();
+    let kept = pair.server.core().wire.input.capacity();
+    assert!(kept < 100, "{kept} bytes are kept");
+    pair.server.append_input(rest);
+    pair.server.handle_input(pair.now).expect("the other half");
+    assert!(pair.server.has_output(), "it is answered");
 }
