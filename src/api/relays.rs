@@ -43,7 +43,7 @@ pub(super) struct Relay {
     by: String,
     /// `connecting`, `running`, or `waiting` before it tries again.
     state: String,
-    /// The other server, without queries, and with `***` for names that are keys; null for an edge's that has found no origin yet.
+    /// The other server, with `***` for names that are keys, and for the queries of pushes (those of pulls are left out); null for an edge's that has found no origin yet.
     server: Option<String>,
     /// When it began.
     since_at_ms: u64,
