@@ -136,6 +136,10 @@ fn is_own_name(config: &config::Api, authority: &str) -> bool {
         return false;
     }
     let host = config::host_key(name);
+    // RFC 3986 §3.2.2: only addresses stand in brackets.
+    if brackets > 0 && host.parse::<IpAddr>().is_err() {
+        return false;
+    }
     if host == "localhost" || host.ends_with(".localhost") {
         return true;
     }
@@ -267,6 +271,8 @@ mod tests {
             "",
             "127.0.0.1.evil.example",
             "[::1].evil.example",
+            "[localhost]",
+            "[[o.localhost]",
             "[::1]:80@evil.example",
             "localhost:80/@evil.example",
             "lan",
