@@ -40,7 +40,8 @@ const HTTP_ALPN: [&[u8]; 3] = [b"h2", b"http/1.1", b"http/1.0"];
 pub struct AcceptorError(#[from] rustls::Error);
 
 /// What accepts TLS 1.2 and 1.3 with the certificates of `store`. With `http2`, clients choose among HTTP/2 and HTTP/1 by ALPN; without,
-/// nothing is chosen and what they offer is not looked at, as it has to be for RTMP.
+/// nothing is chosen and what they offer is not looked at, as it has to be for RTMP. Clients are given tickets, by which they come back
+/// with half of a handshake.
 ///
 /// # Errors
 /// [`AcceptorError`].
@@ -53,6 +54,9 @@ pub fn acceptor(store: &Arc<CertStore>, http2: bool) -> Result<Acceptor, Accepto
     if http2 {
         config.alpn_protocols = HTTP_ALPN.iter().map(|name| name.to_vec()).collect();
     }
+    // Without it sessions are taken up again from a table of 256, which is nothing when a thousand players come back at once. The keys
+    // are this process's own, and change every six hours.
+    config.ticketer = rustls::crypto::ring::Ticketer::new()?;
     Ok(Acceptor::from_server_config(Arc::new(config)))
 }
 

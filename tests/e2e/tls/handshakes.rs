@@ -1,8 +1,19 @@
-//! Handshakes that fail or are never finished: each is over in time, is told in the log, and is in nobody's way.
+//! Handshakes that fail or are never finished: each is over in time, is told in the log, and is in nobody's way. And those of clients
+//! that were here before.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{Resumption, Tls12Resumption};
+use rustls::crypto::ring;
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{
+    ClientConfig, ClientConnection, DigitallySignedStruct, HandshakeKind, SignatureScheme,
+    StreamOwned, SupportedProtocolVersion,
+};
 
 use super::super::http::brief_feed;
 use super::super::support::{PATIENCE, sockets, wait_for};
@@ -141,4 +152,97 @@ fn that_fail_leave_a_line_with_the_reason() {
     assert!(line.contains(&peer), "{line}");
     assert!(!line.contains("not finished"), "{line}");
     assert_eq!(tls.server.log().matches("TLS handshake failed").count(), 1);
+}
+
+/// More sessions than any table of a server holds for long.
+const OTHERS: usize = 600;
+
+/// A client's settings; it remembers sessions if it is told to.
+fn client(version: &'static SupportedProtocolVersion, remembers: bool) -> Arc<ClientConfig> {
+    let mut config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_protocol_versions(&[version])
+        .expect("a version")
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(AnyCertificate))
+        .with_no_client_auth();
+    config.resumption = match remembers {
+        true => {
+            Resumption::in_memory_sessions(16).tls12_resumption(Tls12Resumption::SessionIdOrTickets)
+        }
+        false => Resumption::disabled(),
+    };
+    Arc::new(config)
+}
+
+/// Asks for what is not there, and reads the answer, with which tickets come.
+fn ask(address: SocketAddr, config: &Arc<ClientConfig>) -> HandshakeKind {
+    let name = ServerName::try_from("a.example").expect("a name");
+    let session = ClientConnection::new(Arc::clone(config), name).expect("a session");
+    let socket = TcpStream::connect(address).expect("the server accepts");
+    socket.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+    let mut stream = StreamOwned::new(session, socket);
+    stream
+        .write_all(b"HEAD /nowhere HTTP/1.1\r\nHost: a.example\r\nConnection: close\r\n\r\n")
+        .expect("sent");
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer);
+    assert!(answer.starts_with(b"HTTP/1.1 "), "an answer");
+    stream.conn.handshake_kind().expect("a handshake")
+}
+
+/// A crowd of others comes in between, as when players reconnect after an outage.
+#[test]
+fn of_clients_that_come_back_are_half_ones() {
+    let tls = start("");
+    let address = tls.server.address("https");
+    for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
+        let back = client(version, true);
+        assert_eq!(ask(address, &back), HandshakeKind::Full);
+        let other = client(version, false);
+        for _ in 0..OTHERS {
+            assert_eq!(ask(address, &other), HandshakeKind::Full);
+        }
+        assert_eq!(ask(address, &back), HandshakeKind::Resumed, "{version:?}");
+    }
+}
+
+/// Whom it talks to is no question here.
+#[derive(Debug)]
+struct AnyCertificate;
+
+impl ServerCertVerifier for AnyCertificate {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        ring::default_provider()
+            .signature_verification_algorithms
+            .supported_schemes()
+    }
 }
