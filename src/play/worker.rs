@@ -169,10 +169,14 @@ impl Workers {
             return;
         };
         worker.load.fetch_add(1, Ordering::Relaxed);
-        arrive(Seated {
+        let seated = Seated {
             player,
             worker: Arc::clone(worker),
-        });
+        };
+        // Its first bytes need not wait until the worker is done with a unit for all its players.
+        if let Some(seated) = caught_up(seated, &mut Vec::new()) {
+            arrive(seated);
+        }
     }
 }
 
@@ -223,15 +227,9 @@ impl Worker {
     }
 
     /// Writes what a player that came lacks, and lets it join the others at the edge.
-    fn place(&mut self, mut seated: Seated) {
-        if seated.player.card().is_kicked() {
-            return dismiss(seated, PlayEnd::Kicked);
-        }
-        match poll_now(|cx| seated.player.poll_catch_up(cx, &mut self.units)) {
-            Turn::Edge => self.join(seated),
-            Turn::Blocked => slow_lane(seated),
-            Turn::Ended(reason) => finish(seated, reason),
-            Turn::Gone(error) => gone(seated, &error),
+    fn place(&mut self, seated: Seated) {
+        if let Some(seated) = caught_up(seated, &mut self.units) {
+            self.join(seated);
         }
     }
 
@@ -378,6 +376,21 @@ impl TurnCount {
             tokio::task::yield_now().await;
         }
     }
+}
+
+/// Writes what a player lacks, as far as its socket takes it. Returns it if it is at the edge then.
+fn caught_up(mut seated: Seated, units: &mut Vec<Arc<Unit>>) -> Option<Seated> {
+    if seated.player.card().is_kicked() {
+        dismiss(seated, PlayEnd::Kicked);
+        return None;
+    }
+    match poll_now(|cx| seated.player.poll_catch_up(cx, units)) {
+        Turn::Edge => return Some(seated),
+        Turn::Blocked => slow_lane(seated),
+        Turn::Ended(reason) => finish(seated, reason),
+        Turn::Gone(error) => gone(seated, &error),
+    }
+    None
 }
 
 /// Polls once, with nobody to wake.
