@@ -36,6 +36,8 @@ pub struct Frame {
     /// an AVCDecoderConfigurationRecord, an AudioSpecificConfig, any E-RTMP `SequenceStart` or
     /// `MPEG2TSSequenceStart`, and also E-RTMP's video `Metadata` (HDR colour) and audio `MultichannelConfig`.
     pub sequence_header: bool,
+    /// It holds coded picture or sound: what a decoder decodes, not what configures or announces.
+    pub coded: bool,
     /// Decoding time on the stream's timeline, in milliseconds.
     pub dts_ms: u64,
     /// Presentation time minus decoding time, in milliseconds, of the same track as [`Frame::track`].
@@ -59,6 +61,7 @@ impl Frame {
             codec: Codec::None,
             keyframe: false,
             sequence_header: false,
+            coded: false,
             dts_ms,
             composition_ms: 0,
             payload,
@@ -80,6 +83,7 @@ impl Frame {
             frame.composition_ms = first.composition_ms;
             // All tracks of a packet have one packet type (E-RTMP v2, ExVideoTagHeader and ExAudioTagHeader).
             frame.sequence_header = first.packet.is_header();
+            frame.coded = matches!(first.packet, PacketType::CodedFrames);
         }
         if frame.sequence_header && frame.payload.len() > tag::MAX_HEADER_BYTES {
             return Err(TagError::HeaderTooLarge {
@@ -109,10 +113,8 @@ impl Frame {
         }
     }
 
-    /// Whether this holds coded picture or sound: what a decoder decodes, not what configures or announces.
+    /// See [`Frame::coded`]: it is asked for often, and found once.
     pub fn is_coded(&self) -> bool {
-        self.parts().next().is_some_and(|part| {
-            part.is_ok_and(|part| matches!(part.packet, PacketType::CodedFrames))
-        })
+        self.coded
     }
 }

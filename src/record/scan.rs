@@ -101,6 +101,7 @@ impl Found {
             codec: crate::media::Codec::None,
             keyframe: false,
             sequence_header: false,
+            coded: false,
             dts_ms: ms,
             composition_ms: 0,
             payload: body,
