@@ -355,26 +355,26 @@ impl Ingest {
         self.publisher.as_ref().and_then(Publisher::ended)
     }
 
-    /// Takes one tag body.
+    /// Takes one tag body, which came at `now`.
     pub(crate) fn push(
         &mut self,
         kind: FrameKind,
         timestamp: u32,
         payload: Bytes,
+        now: Instant,
     ) -> Result<(), PushError> {
         let Some(publisher) = &self.publisher else {
             return Ok(());
         };
-        let now = Instant::now();
         if matches!(kind, FrameKind::Audio | FrameKind::Video) {
             self.last_media = Some(now);
         }
         let bytes = payload.len() as u64;
         publisher.push(kind, timestamp, payload, now)?;
         self.bytes += bytes;
-        self.presence.card().note_published(self.bytes);
         if !self.announced && publisher.stream().is_ready() {
             self.announced = true;
+            let _in = self.span.enter();
             info!("stream ready: {}", publisher.stream().summary());
         }
         Ok(())
@@ -385,6 +385,8 @@ impl Ingest {
         let Some(publisher) = &self.publisher else {
             return Ok(());
         };
+        // Not with each frame: it is a cache line that others read.
+        self.presence.card().note_published(self.bytes);
         if self.presence.card().is_kicked() {
             return Err(Ended::Claim(EndReason::Operator));
         }

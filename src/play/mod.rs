@@ -32,7 +32,7 @@ mod tests;
 mod to_node;
 mod transport;
 mod websocket;
-mod wire;
+pub(crate) mod wire;
 mod worker;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};

@@ -10,7 +10,7 @@ use std::task::{Context, Poll, Waker};
 
 use pingora::protocols::l4::ext::{TCP_INFO, get_tcp_info};
 use pingora::protocols::l4::stream::Stream as L4Stream;
-use pingora::protocols::{Stream, UniqueID};
+use pingora::protocols::{GetSocketDigest, SocketDigest, Stream, UniqueID};
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
@@ -19,7 +19,7 @@ use tokio::net::TcpStream;
 const EARLY_BYTES: usize = 1024;
 
 /// See the module.
-pub(super) enum Connection {
+pub(crate) enum Connection {
     /// A socket, and nothing around it.
     Tcp(TcpStream),
     /// TLS; a connection whose client has said something already; in tests, a pipe.
@@ -52,7 +52,7 @@ impl Connection {
             }
             return Ok(Self::Layered(io));
         }
-        Ok(match socket_of(&io) {
+        Ok(match bare_socket_of(&io).and_then(TcpStream::from_std) {
             Ok(socket) => Self::Tcp(socket),
             Err(_) => Self::Layered(io),
         })
@@ -115,8 +115,29 @@ impl Connection {
     }
 }
 
-/// A second descriptor of the same socket, on the current runtime; the first one goes with pingora's stream.
-fn socket_of(io: &L4Stream) -> io::Result<TcpStream> {
+/// A second descriptor of the socket of a plain TCP connection; the first one goes with pingora's stream, and with it what that holds.
+///
+/// # Errors
+/// When it has layers above the socket, or is no TCP connection.
+pub(crate) fn bare_socket(io: &Stream) -> io::Result<std::net::TcpStream> {
+    match io.as_any().downcast_ref::<L4Stream>() {
+        Some(io) => bare_socket_of(io),
+        None => Err(io::ErrorKind::Unsupported.into()),
+    }
+}
+
+/// The way back: a connection of the current runtime.
+///
+/// # Errors
+/// Those of the runtime.
+pub(crate) fn stream_of(socket: std::net::TcpStream) -> io::Result<Stream> {
+    let digest = SocketDigest::from_raw_fd(socket.as_raw_fd());
+    let mut io = L4Stream::from(TcpStream::from_std(socket)?);
+    io.set_socket_digest(digest);
+    Ok(Box::new(io))
+}
+
+fn bare_socket_of(io: &L4Stream) -> io::Result<std::net::TcpStream> {
     // SAFETY: pingora's UniqueID of a stream is its open descriptor on Unix, and `io` outlives this borrow. A virtual socket has a
     // negative one.
     #[allow(unsafe_code)]
@@ -128,5 +149,5 @@ fn socket_of(io: &L4Stream) -> io::Result<TcpStream> {
         // A Unix socket.
         return Err(io::ErrorKind::Unsupported.into());
     }
-    TcpStream::from_std(fd.try_clone_to_owned()?.into())
+    Ok(fd.try_clone_to_owned()?.into())
 }

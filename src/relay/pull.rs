@@ -405,7 +405,12 @@ impl Work {
 
     fn push(&mut self, packet: Packet) -> Result<(), PushError> {
         match &mut self.ingest {
-            Some(ingest) => ingest.push(packet.kind, packet.timestamp, packet.payload),
+            Some(ingest) => ingest.push(
+                packet.kind,
+                packet.timestamp,
+                packet.payload,
+                Instant::now(),
+            ),
             None => Ok(()),
         }
     }

@@ -1,4 +1,4 @@
-//! The only file of this room with a socket: a pingora application that drives a [`ServerSession`] for each connection.
+//! A pingora application that drives a [`ServerSession`] for each connection. While one publishes, `reader.rs` does.
 //!
 //! ```text
 //! socket ─ read ─▶ session.input() ─ handle_input ─▶ events ─▶ hub::Publisher::push
@@ -8,12 +8,14 @@
 mod requests;
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::pin::pin;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use pingora::apps::ServerApp;
 use pingora::protocols::Stream;
 use pingora::server::ShutdownWatch;
@@ -26,13 +28,14 @@ use crate::hub::{EndReason, PushError};
 use crate::ingest::{self, Ended, Ingest};
 use crate::media::{FrameKind, metadata};
 use crate::observe::{Asked, Count};
-use crate::play::{Admission, Joined, Live, Peer, Refusal, SERVER, TurnedAway};
+use crate::play::{Admission, Joined, Live, Peer, Refusal, SERVER, TurnedAway, wire};
 
 use super::player_talk::PlayerTalk;
+use super::reader::{Readers, Reading, Why};
 use super::{Connect, Event, MediaKind, Play, ProtocolError, Reject, ServerSession, SessionConfig};
 
 /// How often a connection looks at its clocks: the grain of all timeouts of a session.
-const CLOCK: Duration = Duration::from_millis(500);
+pub(super) const CLOCK: Duration = Duration::from_millis(500);
 /// How long a peer may take to accept what it is told. Only replies are sent to publishers, so a full socket means that it does not read.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long the last words to a peer may take.
@@ -43,12 +46,17 @@ const DISCARD_BYTES: usize = 16 * 1024;
 /// RTMP publishers into a hub. Host it with [`pingora::services::listening::Service`].
 pub struct RtmpApp {
     live: Live,
+    /// Made with the first publisher; nothing, if the system has no threads for it.
+    readers: OnceLock<Option<Readers>>,
 }
 
 impl RtmpApp {
     /// Publishers of this application feed `live`.
     pub fn new(live: Live) -> Self {
-        Self { live }
+        Self {
+            live,
+            readers: OnceLock::new(),
+        }
     }
 }
 
@@ -97,7 +105,7 @@ impl ServerApp for RtmpApp {
             };
             if let Some(place) = place {
                 Connection::new(self.live.clone(), id, stream, peer, place)
-                    .run(shutdown.clone())
+                    .run(shutdown.clone(), &self.readers)
                     .await;
             }
         }
@@ -131,6 +139,10 @@ struct Connection {
     refusal: Option<Refusal>,
     /// Whether it came over TLS.
     secure: bool,
+    /// Whether its socket may be all that there is of the connection.
+    bare: bool,
+    /// What a socket did not take of the session's output.
+    unsent: Bytes,
 }
 
 /// Where a connection stands.
@@ -141,15 +153,55 @@ enum Place {
     Nowhere(TurnedAway, Refusal),
 }
 
-struct Publishing {
-    ingest: Ingest,
+/// A publish that is under way.
+pub(super) struct Publishing {
+    pub(super) ingest: Ingest,
     /// The RTMP message stream.
     stream_id: u32,
 }
 
+impl Publishing {
+    /// Gives an event to the hub. What is not media is returned.
+    pub(super) fn take(&mut self, event: Event, now: Instant) -> Result<Option<Event>, End> {
+        let (id, kind, timestamp, payload) = match event {
+            Event::Media {
+                stream_id,
+                kind,
+                timestamp,
+                payload,
+            } => {
+                let kind = match kind {
+                    MediaKind::Audio => FrameKind::Audio,
+                    MediaKind::Video => FrameKind::Video,
+                };
+                (stream_id, kind, timestamp, payload)
+            }
+            Event::Data {
+                stream_id,
+                timestamp,
+                payload,
+                ..
+            } => {
+                let (kind, payload) = metadata::classify(&payload);
+                (stream_id, kind, timestamp, payload)
+            }
+            other => return Ok(Some(other)),
+        };
+        if id != self.stream_id {
+            // Sent on after an unpublish, or before the publish was answered.
+            return Ok(None);
+        }
+        match self.ingest.push(kind, timestamp, payload, now) {
+            Ok(()) => Ok(None),
+            Err(PushError::Ended(reason)) => Err(End::Ended(Ended::Claim(reason))),
+            Err(error) => Err(End::Media(error.to_string())),
+        }
+    }
+}
+
 /// Why a connection ends.
 #[derive(Debug, thiserror::Error)]
-enum End {
+pub(super) enum End {
     #[error("the peer closed the connection")]
     Closed,
     #[error("{0}")]
@@ -169,6 +221,9 @@ enum End {
     /// Not an end, but the beginning of a play on this message stream.
     #[error("it plays")]
     Plays(Box<Joined>, u32),
+    /// Not an end either: a thread reads this socket from now on.
+    #[error("it publishes")]
+    Reads(std::net::TcpStream),
 }
 
 impl End {
@@ -180,6 +235,7 @@ impl End {
             Self::WriteTimeout => "stalled",
             Self::Refused(_) => "denied",
             Self::Plays(..) => "plays",
+            Self::Reads(_) => "publishes",
             Self::Ended(ended) => ended.reason(),
             Self::Shutdown => EndReason::Shutdown.name(),
         }
@@ -215,19 +271,37 @@ impl Connection {
             turned_away,
             refusal,
             secure,
+            bare: !secure,
+            unsent: Bytes::new(),
         }
     }
 
-    async fn run(mut self, shutdown: ShutdownWatch) {
-        let end = match self.drive(&shutdown).await {
-            Ok(never) => match never {},
-            // From here on, the connection is a player of the fan-out.
-            Err(End::Plays(joined, stream_id)) => {
-                let talk = PlayerTalk::new(self.session, self.traffic, stream_id);
-                let Self { live, io, .. } = self;
-                return live.play_rtmp(*joined, io, Box::new(talk)).await;
+    async fn run(mut self, shutdown: ShutdownWatch, readers: &OnceLock<Option<Readers>>) {
+        let mut resumed = Ok(());
+        let end = loop {
+            let driven = match resumed {
+                Ok(()) => self.drive(&shutdown).await,
+                Err(end) => Err(end),
+            };
+            match driven {
+                Ok(never) => match never {},
+                // From here on, the connection is a player of the fan-out.
+                Err(End::Plays(joined, stream_id)) => {
+                    let talk = PlayerTalk::new(self.session, self.traffic, stream_id);
+                    let Self { live, io, .. } = self;
+                    return live.play_rtmp(*joined, io, Box::new(talk)).await;
+                }
+                Err(End::Reads(socket)) => {
+                    // Boxed, as all that is not a part of each connection's memory.
+                    let lent = Box::pin(self.lend(socket, &shutdown, readers)).await;
+                    let Some((connection, why)) = lent else {
+                        return;
+                    };
+                    self = connection;
+                    resumed = Box::pin(self.resume(why)).await;
+                }
+                Err(end) => break end,
             }
-            Err(end) => end,
         };
         if matches!(end, End::Protocol(_) | End::Media(_)) {
             self.live.counters().count(Count::ProtocolError);
@@ -251,23 +325,32 @@ impl Connection {
         let mut clock = tokio::time::interval(CLOCK);
         clock.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
+            if let Some(play) = self.wanted.take() {
+                Box::pin(self.play(&play)).await?;
+            }
+            if self.session.has_output() || !self.unsent.is_empty() {
+                self.flush_in_time().await?;
+            }
+            let may_lend = self.bare && self.publishing.is_some() && !self.write_failed;
             let input = self.session.input();
-            // A publisher of 1 Mbit/s comes by here 68 times a second: what is ready is not searched for, and the clock is looked at
-            // when there is nothing to read. One that always has something is made to wait by tokio's cooperative budget.
+            if may_lend {
+                // Once there is nothing to read for a moment, nothing is held in between, and the socket is all there is.
+                match read_now(&mut self.io, input) {
+                    Poll::Ready(read) => self.came(read?).await?,
+                    Poll::Pending => match wire::bare_socket(&self.io) {
+                        Ok(socket) => return Err(End::Reads(socket)),
+                        Err(_) => self.bare = false,
+                    },
+                }
+                continue;
+            }
+            // What is ready is not searched for, and the clock is looked at when there is nothing to read. One that always has
+            // something is made to wait by tokio's cooperative budget.
             tokio::select! {
                 biased;
                 read = self.io.read_buf(input) => {
                     let read = read?;
-                    if read == 0 {
-                        return Err(End::Closed);
-                    }
-                    self.traffic.received.fetch_add(read as u64, Ordering::Relaxed);
-                    let handled = self.session.handle_input(Instant::now());
-                    // What came before a violation counts.
-                    self.events().await?;
-                    handled?;
-                    // The rest of the input was decoded between the events.
-                    self.session.handle_timeout(Instant::now())?;
+                    self.came(read).await?;
                 }
                 _ = clock.tick() => {
                     self.check_clocks(Instant::now())?;
@@ -278,11 +361,89 @@ impl Connection {
                     }
                 }
             }
-            if let Some(play) = self.wanted.take() {
-                Box::pin(self.play(&play)).await?;
+        }
+    }
+
+    /// Acts on what was read into the session.
+    async fn came(&mut self, read: usize) -> Result<(), End> {
+        if read == 0 {
+            return Err(End::Closed);
+        }
+        self.traffic
+            .received
+            .fetch_add(read as u64, Ordering::Relaxed);
+        let handled = self.session.handle_input(Instant::now());
+        // What came before a violation counts.
+        self.events().await?;
+        handled?;
+        // The rest of the input was decoded between the events.
+        self.session.handle_timeout(Instant::now())?;
+        Ok(())
+    }
+
+    /// Lets a thread read the publisher, until there is something that it has no part in. Nothing when the thread is gone, and the
+    /// publisher with it.
+    async fn lend(
+        mut self,
+        socket: std::net::TcpStream,
+        shutdown: &ShutdownWatch,
+        readers: &OnceLock<Option<Readers>>,
+    ) -> Option<(Self, Why)> {
+        let readers = readers.get_or_init(|| {
+            let threads = tokio::runtime::Handle::current().metrics().num_workers();
+            Readers::start(threads)
+                .inspect_err(|error| warn!(%error, "publishers have no threads of their own"))
+                .ok()
+        });
+        let publishing = self.publishing.take_if(|_| readers.is_some());
+        let (Some(readers), Some(publishing)) = (readers, publishing) else {
+            self.bare = false;
+            return Some((self, Why::Nothing));
+        };
+        drop(self.io);
+        let read = readers
+            .read(Reading {
+                socket,
+                session: self.session,
+                publishing,
+                traffic: Arc::clone(&self.traffic),
+                shutdown: shutdown.clone(),
+            })
+            .await?;
+        self.io = match wire::stream_of(read.socket) {
+            Ok(io) => io,
+            Err(error) => {
+                warn!(%error, "a connection cannot go on");
+                read.publishing.ingest.finish("client_left");
+                return None;
             }
-            if self.session.has_output() {
-                self.flush_in_time().await?;
+        };
+        self.session = read.session;
+        self.publishing = Some(read.publishing);
+        Some((self, read.why))
+    }
+
+    /// Goes on where the thread stopped.
+    async fn resume(&mut self, why: Why) -> Result<(), End> {
+        match why {
+            Why::Nothing => Ok(()),
+            Why::Said(event) => {
+                self.event(*event).await?;
+                self.events().await?;
+                // What came behind it may have been a violation.
+                Ok(self.session.handle_timeout(Instant::now())?)
+            }
+            Why::Full(rest) => {
+                self.unsent = rest;
+                Ok(())
+            }
+            Why::Over(end) => {
+                match &end {
+                    End::Ended(ended) => self.tell(ended),
+                    End::Shutdown => self.tell_end(EndReason::Shutdown),
+                    _ => {}
+                }
+                Err(end)
             }
         }
     }
@@ -290,6 +451,7 @@ impl Connection {
     async fn flush_in_time(&mut self) -> Result<(), End> {
         if self.write_failed {
             // Whatever the session wants to say, nobody hears it.
+            self.unsent = Bytes::new();
             while self.session.poll_output().is_some() {}
             return Ok(());
         }
@@ -320,7 +482,9 @@ impl Connection {
 
     async fn flush(&mut self) -> std::io::Result<()> {
         let mut wrote = false;
-        while let Some(bytes) = self.session.poll_output() {
+        let unsent = std::mem::take(&mut self.unsent);
+        let mut next = Some(unsent).filter(|unsent| !unsent.is_empty());
+        while let Some(bytes) = next.take().or_else(|| self.session.poll_output()) {
             self.io.write_all(&bytes).await?;
             self.traffic
                 .sent
@@ -341,87 +505,65 @@ impl Connection {
             None if self.live.hub().is_shut_down() => return Err(End::Shutdown),
             None => Ok(()),
         };
-        match checked {
-            Err(Ended::Claim(reason)) => self.tell_end(reason),
-            Err(expired @ (Ended::Expired | Ended::TooFast(_))) => {
+        if let Err(ended) = &checked {
+            self.tell(ended);
+        }
+        Ok(checked?)
+    }
+
+    /// Tells the publisher why the server ends it.
+    fn tell(&mut self, ended: &Ended) {
+        match ended {
+            Ended::Claim(reason) => self.tell_end(*reason),
+            Ended::Expired | Ended::TooFast(_) => {
                 if let Some(publishing) = &self.publishing {
-                    let reject = Reject::new("NetStream.Publish.Denied", expired.to_string());
+                    let reject = Reject::new("NetStream.Publish.Denied", ended.to_string());
                     self.session.end_publish(publishing.stream_id, &reject);
                 }
             }
             _ => {}
         }
-        Ok(checked?)
     }
 
     async fn events(&mut self) -> Result<(), End> {
         while let Some(event) = self.session.poll_event() {
-            match event {
-                // What is asked once is not a part of each connection's memory while nothing is.
-                Event::Connect(connect) => Box::pin(self.connected(connect)).await?,
-                Event::Publish(publish) => Box::pin(self.publish(&publish)).await?,
-                Event::Play(play) => {
-                    self.wanted = Some(play);
-                }
-                Event::Media {
-                    stream_id,
-                    kind,
-                    timestamp,
-                    payload,
-                } => {
-                    let kind = match kind {
-                        MediaKind::Audio => FrameKind::Audio,
-                        MediaKind::Video => FrameKind::Video,
-                    };
-                    self.media(stream_id, kind, timestamp, payload)?;
-                }
-                Event::Data {
-                    stream_id,
-                    timestamp,
-                    payload,
-                    ..
-                } => {
-                    let (kind, payload) = metadata::classify(&payload);
-                    self.media(stream_id, kind, timestamp, payload)?;
-                }
-                Event::Pause { .. } | Event::StopPlay { .. } => {}
-                Event::Unpublish { stream_id } => {
-                    if self
-                        .publishing
-                        .as_ref()
-                        .is_some_and(|p| p.stream_id == stream_id)
-                    {
-                        self.unpublish("client_left");
-                    }
-                }
-            }
+            self.event(event).await?;
         }
         Ok(())
     }
 
-    fn media(
-        &mut self,
-        stream_id: u32,
-        kind: FrameKind,
-        timestamp: u32,
-        payload: bytes::Bytes,
-    ) -> Result<(), End> {
-        let Some(publishing) = self
-            .publishing
-            .as_mut()
-            .filter(|p| p.stream_id == stream_id)
-        else {
-            // Sent on after an unpublish, or before the publish was answered.
-            return Ok(());
-        };
-        match publishing.ingest.push(kind, timestamp, payload) {
-            Ok(()) => Ok(()),
-            Err(PushError::Ended(reason)) => {
-                self.tell_end(reason);
-                Err(End::Ended(Ended::Claim(reason)))
+    async fn event(&mut self, event: Event) -> Result<(), End> {
+        match event {
+            // What is asked once is not a part of each connection's memory while nothing is.
+            Event::Connect(connect) => Box::pin(self.connected(connect)).await?,
+            Event::Publish(publish) => Box::pin(self.publish(&publish)).await?,
+            Event::Play(play) => {
+                self.wanted = Some(play);
             }
-            Err(error) => Err(End::Media(error.to_string())),
+            Event::Media { .. } | Event::Data { .. } => {
+                let taken = self
+                    .publishing
+                    .as_mut()
+                    .map(|p| p.take(event, Instant::now()));
+                if let Some(Err(end)) = taken {
+                    if let End::Ended(ended) = &end {
+                        self.tell(ended);
+                    }
+                    return Err(end);
+                }
+            }
+            Event::Pause { .. } | Event::StopPlay { .. } => {}
+            Event::Unpublish { stream_id } => {
+                if self
+                    .publishing
+                    .as_ref()
+                    .is_some_and(|p| p.stream_id == stream_id)
+                {
+                    self.unpublish("client_left");
+                }
+            }
         }
+        Ok(())
     }
 
     /// Tells the publisher that the server ends it.
@@ -443,4 +585,10 @@ impl Connection {
             publishing.ingest.finish(reason);
         }
     }
+}
+
+/// What can be read without waiting.
+fn read_now(io: &mut Stream, input: &mut BytesMut) -> Poll<std::io::Result<usize>> {
+    let mut nobody = Context::from_waker(Waker::noop());
+    pin!(io.read_buf(input)).poll(&mut nobody)
 }

@@ -15,7 +15,7 @@
 //! An error from either `handle_…` call ends the session: send what `poll_output` still holds, and close. The events before
 //! the error can still be polled.
 //!
-//! [`listener`] is such a driver, a pingora application, and the only file here with a socket.
+//! [`listener`] is such a driver, a pingora application. It and the threads that read its publishers are all here that have sockets.
 //!
 //! Inside, bytes go through [`handshake`], then [`chunk`] makes [`message`]s of them, and `session` acts on these.
 //! All that a peer can make grow is bounded by a constant in [`limits`].
@@ -35,6 +35,7 @@ pub mod limits;
 pub mod listener;
 pub mod message;
 mod player_talk;
+mod reader;
 mod session;
 
 pub use error::{Blame, ChunkError, Guess, Phase, ProtocolError};

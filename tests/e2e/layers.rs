@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 const RULES: &[(&str, &[&str], &[&str])] = &[
     (
         "rtmp",
-        &["listener.rs", "listener", "player_talk.rs"],
+        &["listener.rs", "listener", "player_talk.rs", "reader.rs"],
         &[
             "tokio",
             "pingora",

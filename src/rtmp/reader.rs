@@ -1,0 +1,400 @@
+//! Publishers, once they publish: a few threads that read their sockets into the hub, with nothing in between.
+//!
+//! A publisher of 1 Mbit/s sends some seventy messages a second, each of which comes in a wake-up of its own, on memory that the
+//! caches have forgotten since the last. So what one costs is how much memory is touched for it: a runtime's task, the futures in it and
+//! pingora's stream are several times what the session and the hub are. Hence the connection's task gives its plain socket away
+//! ([`Readers::read`]) and waits; what is not media (the publisher stops, asks for something, does not read), and every end, comes
+//! back to it with the socket.
+
+use std::io;
+use std::net::TcpStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use bytes::{Buf, BufMut, Bytes};
+use mio::net::TcpStream as Socket;
+use mio::{Events, Interest, Poll, Token, Waker};
+use parking_lot::Mutex;
+use pingora::server::ShutdownWatch;
+use socket2::SockRef;
+use tokio::sync::oneshot;
+
+use crate::access::Traffic;
+use crate::hub::EndReason;
+use crate::ingest::Ended;
+
+use super::Event;
+use super::ServerSession;
+use super::listener::{CLOCK, End, Publishing};
+
+/// Sockets that are looked at in one go.
+const EVENTS: usize = 256;
+/// Reads for one publisher before it is the others' turn: one that comes after an outage of its network sends what it kept.
+const READS_PER_TURN: usize = 4;
+/// What wakes a thread that is no socket.
+const BELL: Token = Token(usize::MAX);
+
+/// The threads. They end with this, once the last publisher went.
+pub(super) struct Readers {
+    list: Vec<Arc<Shared>>,
+}
+
+/// What a thread shares with those who have something for it.
+struct Shared {
+    /// Guards the publishers that it was given and has not looked at. Held to push or to swap.
+    mail: Mutex<Vec<Seat>>,
+    bell: Waker,
+    /// Publishers that it has.
+    load: AtomicUsize,
+    /// Nobody gives it any more.
+    closed: AtomicBool,
+}
+
+/// A publisher that is read.
+pub(super) struct Reading {
+    pub(super) socket: TcpStream,
+    pub(super) session: ServerSession,
+    pub(super) publishing: Publishing,
+    pub(super) traffic: Arc<Traffic>,
+    pub(super) shutdown: ShutdownWatch,
+}
+
+/// What became of it.
+pub(super) struct Read {
+    pub(super) socket: TcpStream,
+    pub(super) session: ServerSession,
+    pub(super) publishing: Publishing,
+    pub(super) why: Why,
+}
+
+/// Why it is not read any more.
+pub(super) enum Why {
+    /// It said something, after which there may be more in the session.
+    Said(Box<Event>),
+    /// There is something to send of which its socket did not take this.
+    Full(Bytes),
+    /// It was never read.
+    Nothing,
+    /// It is over. The publisher was not told.
+    Over(End),
+}
+
+struct Seat {
+    socket: Socket,
+    session: ServerSession,
+    publishing: Publishing,
+    traffic: Arc<Traffic>,
+    /// Bytes that the traffic does not know of yet.
+    received: u64,
+    /// It is looked at again though nothing may come.
+    again: bool,
+    shutdown: ShutdownWatch,
+    back: oneshot::Sender<Read>,
+}
+
+impl Readers {
+    /// Starts `count` threads.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub(super) fn start(count: usize) -> io::Result<Self> {
+        let mut readers = Self { list: Vec::new() };
+        for _ in 0..count.max(1) {
+            let poll = Poll::new()?;
+            let shared = Arc::new(Shared {
+                mail: Mutex::default(),
+                bell: Waker::new(poll.registry(), BELL)?,
+                load: AtomicUsize::new(0),
+                closed: AtomicBool::new(false),
+            });
+            let reader = Reader {
+                shared: Arc::clone(&shared),
+                poll,
+                seats: Vec::new(),
+                free: Vec::new(),
+                again: Vec::new(),
+            };
+            thread::Builder::new()
+                .name("ingest".to_owned())
+                .spawn(move || reader.run())?;
+            readers.list.push(shared);
+        }
+        Ok(readers)
+    }
+
+    /// Reads a publisher on the thread that has the fewest. Returns when it needs more than that; nothing, if the thread is gone.
+    pub(super) async fn read(&self, reading: Reading) -> Option<Read> {
+        let reader = self
+            .list
+            .iter()
+            .min_by_key(|reader| reader.load.load(Ordering::Relaxed))?;
+        let (back, gone) = oneshot::channel();
+        let Reading {
+            socket,
+            session,
+            publishing,
+            traffic,
+            shutdown,
+        } = reading;
+        let seat = Seat {
+            socket: Socket::from_std(socket),
+            session,
+            publishing,
+            traffic,
+            received: 0,
+            again: false,
+            shutdown,
+            back,
+        };
+        reader.load.fetch_add(1, Ordering::Relaxed);
+        reader.mail.lock().push(seat);
+        let _ = reader.bell.wake();
+        gone.await.ok()
+    }
+}
+
+impl Drop for Readers {
+    fn drop(&mut self) {
+        for reader in &self.list {
+            reader.closed.store(true, Ordering::Relaxed);
+            let _ = reader.bell.wake();
+        }
+    }
+}
+
+struct Reader {
+    shared: Arc<Shared>,
+    poll: Poll,
+    /// By token. Boxed, so that a place that was taken once costs a pointer.
+    seats: Vec<Option<Box<Seat>>>,
+    free: Vec<usize>,
+    /// Those with more to read.
+    again: Vec<usize>,
+}
+
+impl Reader {
+    fn run(mut self) {
+        let mut events = Events::with_capacity(EVENTS);
+        let mut next_check = Instant::now() + CLOCK;
+        loop {
+            let wait = match self.again.is_empty() {
+                true => next_check.saturating_duration_since(Instant::now()),
+                false => Duration::ZERO,
+            };
+            match self.poll.poll(&mut events, Some(wait)) {
+                Err(error) if error.kind() != io::ErrorKind::Interrupted => {
+                    // Nothing that a peer does leads here. Those who wait for their publishers see that this is gone.
+                    tracing::error!(%error, "publishers cannot be read any more");
+                    return;
+                }
+                _ => {}
+            }
+            let now = Instant::now();
+            for token in std::mem::take(&mut self.again) {
+                if let Some(seat) = self.seat(token) {
+                    seat.again = false;
+                    self.turn(token, false, now);
+                }
+            }
+            for event in &events {
+                match event.token() {
+                    BELL => self.open_mail(now),
+                    Token(token) => {
+                        self.turn(token, event.is_read_closed() || event.is_error(), now)
+                    }
+                }
+            }
+            if now >= next_check {
+                self.check(now);
+                next_check = now + CLOCK;
+                if self.shared.closed.load(Ordering::Relaxed)
+                    && self.shared.load.load(Ordering::Relaxed) == 0
+                {
+                    return;
+                }
+            }
+        }
+    }
+
+    fn seat(&mut self, token: usize) -> Option<&mut Box<Seat>> {
+        self.seats.get_mut(token)?.as_mut()
+    }
+
+    fn open_mail(&mut self, now: Instant) {
+        let mail = std::mem::take(&mut *self.shared.mail.lock());
+        for mut seat in mail {
+            let token = self.free.pop().unwrap_or_else(|| {
+                self.seats.push(None);
+                self.seats.len() - 1
+            });
+            let registry = self.poll.registry();
+            let registered = registry.register(&mut seat.socket, Token(token), Interest::READABLE);
+            if let Some(place) = self.seats.get_mut(token) {
+                *place = Some(Box::new(seat));
+            }
+            if let Err(error) = registered {
+                self.give_back(token, Why::Over(error.into()));
+            } else {
+                // What the session holds was decoded; what the socket holds is told by its registration.
+                self.turn(token, false, now);
+            }
+        }
+    }
+
+    /// Reads what there is. `closing`: the other side has closed, so that nothing tells of the end but reading on.
+    fn turn(&mut self, token: usize, closing: bool, now: Instant) {
+        let Some(seat) = self.seat(token) else {
+            return;
+        };
+        match seat.turn(closing, now) {
+            Ok(true) => {}
+            Ok(false) => {
+                if !std::mem::replace(&mut seat.again, true) {
+                    self.again.push(token);
+                }
+            }
+            Err(why) => self.give_back(token, why),
+        }
+    }
+
+    fn check(&mut self, now: Instant) {
+        for token in 0..self.seats.len() {
+            let Some(seat) = self.seat(token) else {
+                continue;
+            };
+            if let Err(why) = seat.check(now) {
+                self.give_back(token, why);
+            }
+        }
+    }
+
+    fn give_back(&mut self, token: usize, why: Why) {
+        let Some(mut seat) = self.seats.get_mut(token).and_then(Option::take) else {
+            return;
+        };
+        self.free.push(token);
+        self.shared.load.fetch_sub(1, Ordering::Relaxed);
+        // It was registered, or the registration failed.
+        let _ = self.poll.registry().deregister(&mut seat.socket);
+        seat.count();
+        let Seat {
+            socket,
+            session,
+            publishing,
+            back,
+            ..
+        } = *seat;
+        // When nobody takes it, the runtime is gone: the publish ends here.
+        let _ = back.send(Read {
+            socket: socket.into(),
+            session,
+            publishing,
+            why,
+        });
+    }
+}
+
+impl Seat {
+    /// True when there is nothing more to read for now.
+    fn turn(&mut self, closing: bool, now: Instant) -> Result<bool, Why> {
+        for _ in 0..READS_PER_TURN {
+            let read = match self.read() {
+                Ok(read) => read,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(true),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(Why::Over(error.into())),
+            };
+            if read.bytes == 0 {
+                return Err(Why::Over(End::Closed));
+            }
+            self.received += read.bytes as u64;
+            let handled = self.session.handle_input(now);
+            // What came before a violation counts.
+            self.events(now)?;
+            // The rest of the input was decoded between the events.
+            handled
+                .and_then(|()| self.session.handle_timeout(now))
+                .map_err(|error| Why::Over(error.into()))?;
+            if self.session.has_output() {
+                self.send()?;
+            }
+            // A read that was not filled was the last: what comes next is a new event (epoll(7)).
+            if !read.filled && !closing {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    fn read(&mut self) -> io::Result<Received> {
+        let input = self.session.input();
+        let room = input.spare_capacity_mut();
+        let most = room.len();
+        let bytes = SockRef::from(&self.socket).recv(room)?;
+        // SAFETY: the kernel wrote that many bytes at the front of the spare room.
+        #[allow(unsafe_code)]
+        unsafe {
+            input.advance_mut(bytes);
+        }
+        Ok(Received {
+            bytes,
+            filled: bytes == most,
+        })
+    }
+
+    fn events(&mut self, now: Instant) -> Result<(), Why> {
+        while let Some(event) = self.session.poll_event() {
+            match self.publishing.take(event, now).map_err(Why::Over)? {
+                None => {}
+                Some(event) => return Err(Why::Said(Box::new(event))),
+            }
+        }
+        Ok(())
+    }
+
+    /// Acknowledgements and answers to pings: little, and seldom.
+    fn send(&mut self) -> Result<(), Why> {
+        while let Some(mut bytes) = self.session.poll_output() {
+            // Whoever can wait for it sends the rest, or learns that nobody reads any more.
+            let sent = SockRef::from(&self.socket).send(&bytes).unwrap_or(0);
+            self.traffic.sent.fetch_add(sent as u64, Ordering::Relaxed);
+            bytes.advance(sent);
+            if !bytes.is_empty() {
+                return Err(Why::Full(bytes));
+            }
+        }
+        Ok(())
+    }
+
+    fn check(&mut self, now: Instant) -> Result<(), Why> {
+        self.count();
+        self.session
+            .handle_timeout(now)
+            .map_err(|error| Why::Over(error.into()))?;
+        self.publishing
+            .ingest
+            .check(now)
+            .map_err(|ended| Why::Over(ended.into()))?;
+        if self.shutdown.has_changed().is_err() || *self.shutdown.borrow() {
+            return Err(Why::Over(End::Shutdown));
+        }
+        if self.back.is_closed() {
+            // The runtime went away under it.
+            return Err(Why::Over(Ended::Claim(EndReason::Shutdown).into()));
+        }
+        Ok(())
+    }
+
+    fn count(&mut self) {
+        let received = std::mem::take(&mut self.received);
+        self.traffic.received.fetch_add(received, Ordering::Relaxed);
+    }
+}
+
+struct Received {
+    bytes: usize,
+    /// As many as there was room for.
+    filled: bool,
+}
