@@ -23,8 +23,24 @@ pub(crate) struct Client {
     pub(crate) page: Option<String>,
     /// The address that it asked for, without the query: RTMP's `tcUrl`, or host and path of the request (`example.com/live/a.flv`).
     pub(crate) url: String,
-    /// The nodes that a relay for it has come through, in the form of HTTP's `Via`; empty for those who are no relay.
+    /// The nodes that it has come through, in the form of HTTP's `Via`; for relays and proxied players.
     pub(crate) via: String,
+}
+
+impl Client {
+    /// Nobody from outside: a relay of this server's own.
+    pub(crate) fn of_ours(protocol: &'static str, id: u64) -> Self {
+        Client {
+            id,
+            peer: None,
+            protocol,
+            secure: false,
+            query: String::new(),
+            page: None,
+            url: String::new(),
+            via: String::new(),
+        }
+    }
 }
 
 /// Joins queries that a client wrote in several places; one that stands in two is taken once.

@@ -13,6 +13,7 @@ use tokio::sync::Notify;
 
 use crate::client::Client;
 use crate::hub::{Format, StreamKey};
+use crate::via;
 
 /// How often the bit rates of clients are sampled. A rate is that of one to two of these, which is what SRS calls 30 s.
 pub(crate) const RATE_SAMPLE: Duration = Duration::from_secs(15);
@@ -218,6 +219,17 @@ impl Clients {
         list
     }
 
+    /// Who plays the stream and came last; other nodes that pull it aside.
+    pub(crate) fn newest_viewer(&self, key: &StreamKey) -> Option<Client> {
+        let inner = self.inner.lock();
+        let viewers = inner.cards.values().filter(|card| {
+            let client = &card.client;
+            !card.is_publisher() && !card.waits() && card.key == *key && !via::is_relay(&client.via)
+        });
+        let newest = viewers.max_by_key(|card| card.client.id)?;
+        Some(newest.client.clone())
+    }
+
     /// What all did so far, those that are here included. Never less than it was.
     pub(crate) fn totals(&self) -> Totals {
         let inner = self.inner.lock();
@@ -320,6 +332,25 @@ mod tests {
         clients.sample(after(15));
         clients.sample(after(30));
         assert_eq!(player.card().bits_per_second(after(45)), 0);
+    }
+
+    #[test]
+    fn the_newest_viewer_is_no_relay() {
+        let clients = Clients::default();
+        let player = Purpose::Play(Format::Flv);
+        let relay = Client {
+            via: "1.1 pingora-live-1 (relay)".to_owned(),
+            ..client(4)
+        };
+        let _publisher = clients.enter(client(9), key(), Purpose::Publish, false);
+        let _relay = clients.enter(relay, key(), player, false);
+        assert!(clients.newest_viewer(&key()).is_none());
+        let _first = clients.enter(client(2), key(), player, false);
+        let _second = clients.enter(client(3), key(), player, false);
+        let _waits = clients.enter(client(5), key(), player, true);
+        assert_eq!(clients.newest_viewer(&key()).map(|c| c.id), Some(3));
+        let other = StreamKey::new("v", "live", "b").expect("a key");
+        assert!(clients.newest_viewer(&other).is_none());
     }
 
     #[tokio::test]

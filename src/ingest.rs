@@ -16,7 +16,7 @@ use crate::hub::{Counters, EndReason, PublishError, Publisher, PushError, Stream
 use crate::media::FrameKind;
 use crate::observe::{Asked, Count, Reason};
 use crate::play::{Live, millis};
-use crate::relay::{EdgePush, LOOP, NotTaken};
+use crate::relay::{Answer, EdgePush, LOOP, PushOver};
 use crate::vhost;
 
 /// Servers without a GOP cache, such as nginx-rtmp, send sound at once and the picture from their next keyframe on: players are held that
@@ -75,7 +75,7 @@ pub(crate) enum Refused {
     Loop,
     /// This is an edge, and no origin takes the stream.
     #[error(transparent)]
-    Origin(#[from] NotTaken),
+    Origin(#[from] Answer),
 }
 
 impl Refused {
@@ -258,6 +258,8 @@ impl Ingest {
             grant = gate.ask(grant, ask).await.map_err(denied)?;
         }
         let taken = relay.publish(&key, wanted.client).await?;
+        // What was pulled is published here now. Its players stay.
+        relay.yield_pull(&key).await;
         let publisher = live.hub().publish(key, &settings, Instant::now())?;
         // It may have been blocked while others were asked.
         if live.is_blocked(publisher.stream().key()) {
@@ -269,16 +271,17 @@ impl Ingest {
         Ok((publisher, push, grant, lease))
     }
 
-    /// Claims the stream for a pull of this server's own, which nobody has to let in.
+    /// Claims the stream for a pull of this server's own, which nobody has to let in. `on_busy`: what becomes of a publisher that is there.
     pub(crate) fn relay(
         live: &Live,
         key: &StreamKey,
         settings: &Arc<Vhost>,
         origin: &str,
+        on_busy: OnBusy,
     ) -> Result<Self, PublishError> {
         let publisher = live
             .hub()
-            .publish(key.clone(), settings, Instant::now())
+            .claim(key.clone(), settings, on_busy, Instant::now())
             .inspect_err(|_| live.counters().count(Count::PublishRefused))?;
         // A copy is no stream of this node's own.
         Ok(Self::pulled(live, publisher, puller(live, origin), None))
@@ -393,8 +396,10 @@ impl Ingest {
         if let Some(reason) = publisher.ended() {
             return Err(Ended::Claim(reason));
         }
-        if self.push.as_ref().is_some_and(EdgePush::has_failed) {
-            return Err(Ended::Origin);
+        match self.push.as_ref().and_then(EdgePush::over) {
+            Some(PushOver::NotTaken) => return Err(Ended::Origin),
+            Some(PushOver::GivenAway) => return Err(Ended::Claim(EndReason::Kicked)),
+            None => {}
         }
         if self.grant.until().is_some_and(|until| now >= until) {
             return Err(Ended::Expired);
@@ -447,14 +452,8 @@ impl Ingest {
 /// The client that a pull is.
 fn puller(live: &Live, origin: &str) -> Client {
     Client {
-        id: live.next_client(),
-        peer: None,
-        protocol: "pull",
-        query: String::new(),
-        page: None,
         url: origin.to_owned(),
-        via: String::new(),
-        secure: false,
+        ..Client::of_ours("pull", live.next_client())
     }
 }
 

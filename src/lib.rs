@@ -77,6 +77,7 @@ pub mod rtmp;
 pub mod service;
 pub mod tls;
 mod vhost;
+mod via;
 
 pub use access::sign;
 pub use api::{Api, ApiProxy};

@@ -62,6 +62,11 @@ pub(super) fn nodes(live: &Live, text: &mut Text) {
             counts.leases_lost,
         ),
         (
+            "pingora_live_players_carried_total",
+            "Players that stayed when another node took their stream, and went on with a pull from there.",
+            counts.players_carried,
+        ),
+        (
             "pingora_live_pulls_total",
             "Pulls of streams that began.",
             counts.pulls,
@@ -98,7 +103,7 @@ pub(super) fn nodes(live: &Live, text: &mut Text) {
         ),
         (
             "pingora_live_relay_loops_total",
-            "Plays and publishes refused since they had come through this node already.",
+            "Plays, publishes and requests for an upstream refused since they had come through this node already.",
             counts.relay_loops,
         ),
         (

@@ -81,8 +81,8 @@ pub struct Status {
 
 /// Tells of the node's load.
 type LoadOf = Box<dyn Fn() -> Load + Send + Sync>;
-/// Told of each stream that another node took.
-type OnLost = Box<dyn Fn(&StreamKey) + Send + Sync>;
+/// Told of a stream.
+type OnStream = Box<dyn Fn(&StreamKey) + Send + Sync>;
 
 /// See the module. Cheap to clone; clones share everything.
 #[derive(Clone)]
@@ -107,7 +107,8 @@ struct Inner {
     /// begun before the last word must not arrive after it.
     gone: AsyncMutex<bool>,
     load: OnceLock<LoadOf>,
-    lost: OnceLock<OnLost>,
+    lost: OnceLock<OnStream>,
+    changed: OnceLock<OnStream>,
     counters: Arc<Counters>,
 }
 
@@ -158,6 +159,7 @@ impl Cluster {
             gone: AsyncMutex::default(),
             load: OnceLock::new(),
             lost: OnceLock::new(),
+            changed: OnceLock::new(),
             counters,
         });
         let weak = Arc::downgrade(&inner);
@@ -170,9 +172,14 @@ impl Cluster {
     }
 
     /// Sets what tells the load, and who is told of streams that another node took. Only the first call has an effect.
-    pub(crate) fn wire(&self, load: LoadOf, lost: OnLost) {
+    pub(crate) fn wire(&self, load: LoadOf, lost: OnStream) {
         let _ = self.inner.load.set(load);
         let _ = self.inner.lost.set(lost);
+    }
+
+    /// Sets who is told of each stream, not leased to this node, that a node has claimed or given back. Only the first call has an effect.
+    pub(crate) fn on_change(&self, changed: OnStream) {
+        let _ = self.inner.changed.set(changed);
     }
 
     /// Says where this node listens; its addresses are made of that where they are not configured.
@@ -383,6 +390,8 @@ impl Inner {
             Ok(renewed) => {
                 for ((stream, lease), still) in leases.iter().zip(renewed) {
                     if !still && self.leases.lost(stream, lease) {
+                        // Who has it now is asked anew.
+                        self.lookups.changed(stream);
                         warn!(%stream, "another node has the stream now; the publisher here is ended");
                         self.counters.count(Count::LeaseLost);
                         if let Some(lost) = self.lost.get() {
@@ -405,6 +414,8 @@ impl Inner {
             }
             drop(doubts);
             self.wake.notify_one();
+        } else if let Some(changed) = self.changed.get() {
+            changed(&stream);
         }
     }
 

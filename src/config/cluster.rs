@@ -72,7 +72,8 @@ words! {
         /// reach some nodes only. RTMP players are sent there.
         Proxy = "proxy",
         /// It is given the stream here, which this node pulls from that one: once for all its players, in any format, RTMP included. The
-        /// node can then serve any stream, so that full nodes send it their new players.
+        /// node can then serve any stream, so that full nodes send it their new players; and its players stay when another node takes their
+        /// stream.
         Pull = "pull",
     }
 }

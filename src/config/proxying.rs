@@ -389,7 +389,7 @@ const HEADER: &str = "the name of a header";
 
 fn header_name(text: &str) -> Result<String, Option<String>> {
     let name: HeaderName = text.parse().map_err(|_| None)?;
-    // RFC 9110 §7.6.1: these are about one connection, and the proxy's own.
+    // RFC 9110 §7.6.1: these are about one connection, and the proxy's own. Without the hops in Via, nothing would stop a circle.
     let own = [
         header::CONNECTION,
         header::CONTENT_LENGTH,
@@ -397,6 +397,7 @@ fn header_name(text: &str) -> Result<String, Option<String>> {
         header::TRAILER,
         header::TRANSFER_ENCODING,
         header::UPGRADE,
+        header::VIA,
     ];
     if own.contains(&name) {
         return Err(Some("that one is the proxy's own affair".to_owned()));

@@ -33,7 +33,8 @@ section! {
         /// share one pull. One that is dead or has no frame for `stall` is left for the next while players stay connected.
         /// An entry may say its protocol itself: `http://origin:8080`.
         origin: Vec<Remote> = Vec::new() => Remotes { path: false },
-        /// How streams are pulled, from origins that do not say it themselves. Whatever it is, players are given every format.
+        /// How streams are pulled, and what is published here is passed on, where an origin does not say it itself. Whatever it is, players are
+        /// given every format.
         protocol: RelayProtocol = RelayProtocol::Rtmp => one_of(),
         /// The vhost that is asked of the origin; `[vhost]` stands for the name of this one, and that of `__defaultVhost__` for the
         /// origin's own address.
@@ -80,17 +81,17 @@ words! {
 }
 
 words! {
-    /// How an edge pulls.
+    /// How an edge speaks to its origins.
     pub enum RelayProtocol {
         /// RTMP.
         Rtmp = "rtmp",
         /// RTMP over TLS.
         Rtmps = "rtmps",
-        /// HTTP-FLV.
+        /// HTTP-FLV; published by POST.
         Flv = "flv",
-        /// HTTP-FLV over TLS, HTTP/2 where the origin has it.
+        /// HTTP-FLV over TLS, pulled by HTTP/2 where the origin has it.
         Flvs = "flvs",
-        /// RTMP for a player of RTMP, HTTP-FLV for all others: for each, the entries of `origin` that say that protocol or none.
+        /// RTMP for who plays or publishes by RTMP, HTTP-FLV for all others: for each, the entries of `origin` that say that protocol or none.
         FollowClient = "follow_client",
     }
 }
@@ -209,6 +210,13 @@ impl Remote {
             ..self.clone()
         };
         bare.to_string()
+    }
+
+    /// The server at an address, as a place of streams. One behind a path of its own is none: the streams of an origin have their names
+    /// for a path.
+    pub fn at(base: &super::BaseUrl) -> Option<Self> {
+        let remote: Self = base.as_str().parse().ok()?;
+        remote.path.is_empty().then_some(remote)
     }
 }
 

@@ -199,6 +199,20 @@ impl Hub {
         settings: &Arc<Vhost>,
         now: Instant,
     ) -> Result<Publisher, PublishError> {
+        self.claim(key, settings, settings.publish.on_busy, now)
+    }
+
+    /// As [`Hub::publish`]; `on_busy`, and not that of the settings, says what becomes of a publisher that is there.
+    ///
+    /// # Errors
+    /// The same.
+    pub(crate) fn claim(
+        &self,
+        key: StreamKey,
+        settings: &Arc<Vhost>,
+        on_busy: OnBusy,
+        now: Instant,
+    ) -> Result<Publisher, PublishError> {
         let mut registry = self.inner.registry.lock();
         if registry.shutdown {
             return Err(PublishError::Shutdown);
@@ -226,7 +240,7 @@ impl Hub {
             }),
         };
         match &entry.control {
-            Some(_) if settings.publish.on_busy == OnBusy::Reject => {
+            Some(_) if on_busy == OnBusy::Reject => {
                 return Err(PublishError::Busy { key });
             }
             Some(old) => old.end(EndReason::Kicked),
@@ -333,6 +347,28 @@ impl Hub {
         }
     }
 
+    /// Ends a stream, and its publisher, unless somebody plays it: no player can begin between the look and the end. Whether it did.
+    pub(crate) fn end_unplayed(&self, stream: &Arc<Stream>, reason: EndReason) -> bool {
+        let mut registry = self.inner.registry.lock();
+        let key = stream.key();
+        let known = registry.streams.get(key);
+        let known = known.is_some_and(|entry| Arc::ptr_eq(&entry.stream, stream));
+        if known {
+            if !stream.end_unplayed(reason) {
+                return false;
+            }
+            if let Some(Entry {
+                control: Some(control),
+                ..
+            }) = registry.streams.remove(key)
+            {
+                control.end(reason);
+            }
+            registry.ended.add(stream.all());
+        }
+        true
+    }
+
     /// Ends every stream and refuses new ones. Players finish their responses; publishers find their claim ended.
     pub fn shutdown(&self) {
         let mut registry = self.inner.registry.lock();
@@ -383,11 +419,6 @@ impl Hub {
         self.inner.registry.lock().shutdown
     }
 
-    /// Ends a stream and its publisher at once: another server has it now, and players look for it there.
-    pub fn evict(&self, key: &StreamKey, reason: EndReason) {
-        self.end(key, reason);
-    }
-
     fn became_ready(&self, key: &StreamKey) {
         self.inner.waiters.notify(key);
     }
@@ -416,11 +447,10 @@ impl Hub {
             .is_some_and(|c| Arc::ptr_eq(c, control))
         {
             entry.control = None;
-            if entry.stream.settings().publish.republish_wait.is_zero() {
-                entry.stream.end(EndReason::PublisherLeft);
-                let all = entry.stream.all();
+            if stream.settings().publish.republish_wait.is_zero() {
+                stream.end(EndReason::PublisherLeft);
                 registry.streams.remove(key);
-                registry.ended.add(all);
+                registry.ended.add(stream.all());
             }
         }
         counters.unwrap_or_default()

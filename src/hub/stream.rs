@@ -78,7 +78,7 @@ struct Ingest {
     /// Those of all publishers.
     all: Counters,
     meter: report::Meter,
-    /// What a publisher had sent from whom the stream was taken, until it asks.
+    /// What a publisher had sent from whom the stream was taken, or whose stream was ended, until it asks.
     replaced: Option<(u64, Counters)>,
     idle_since: Option<Instant>,
     /// How long an announced track is waited for: `guess_wait`, unless the present publisher's is known to take longer.
@@ -444,8 +444,20 @@ impl Stream {
 
     /// Ends all logs. Players finish their responses.
     pub(super) fn end(&self, reason: EndReason) {
+        self.end_ingest(&mut self.ingest.lock(), reason);
+    }
+
+    /// As [`Stream::end`], unless somebody plays it. Whether it did. Seats are taken under the same lock.
+    pub(super) fn end_unplayed(&self, reason: EndReason) -> bool {
         let mut ingest = self.ingest.lock();
-        let ingest = &mut *ingest;
+        let unplayed = self.players() == 0;
+        if unplayed {
+            self.end_ingest(&mut ingest, reason);
+        }
+        unplayed
+    }
+
+    fn end_ingest(&self, ingest: &mut Ingest, reason: EndReason) {
         ingest.ended = true;
         ingest.ready = false;
         // Its session will ask what it had sent.
@@ -495,7 +507,9 @@ impl Ingest {
         self.ready = false;
         if self.had_publisher {
             self.timeline.restart();
-            self.previous = Some(std::mem::take(&mut self.tracks));
+            let tracks = std::mem::take(&mut self.tracks);
+            // Of one that reached no keyframe, players have been told nothing that is not noted there.
+            self.previous.get_or_insert(tracks);
         }
         self.awaiting_keyframe = true;
         self.primary_video = None;

@@ -19,7 +19,7 @@
 //! with more bytes than nine, stream ids that are not 0, tag types that are not known (handed out like others), and a file
 //! that ends inside a tag ([`FlvReader::is_between_tags`] tells).
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, BufMut, Bytes, BytesMut};
 use thiserror::Error;
 
 /// FLV 10.1 §E.2: "FLV".
@@ -341,6 +341,34 @@ impl TagHeader {
         let [t3, t2, t1, t0] = self.timestamp_ms.to_be_bytes();
         [self.first, s2, s1, s0, t2, t1, t0, t3, 0, 0, 0]
     }
+}
+
+/// The file header with its PreviousTagSize0 (FLV 10.1 §E.2).
+pub(crate) fn write_header(audio: bool, video: bool, out: &mut BytesMut) {
+    let flags = if audio { FLAG_AUDIO } else { 0 } | if video { FLAG_VIDEO } else { 0 };
+    out.put_slice(&SIGNATURE);
+    out.put_u8(VERSION);
+    out.put_u8(flags);
+    out.put_u32(HEADER_SIZE as u32);
+    out.put_u32(0);
+}
+
+/// A tag (FLV 10.1 §E.4.1) with the PreviousTagSize of §E.3 behind it. Nothing for a body that is larger than DataSize can state.
+pub(crate) fn write_tag(first: u8, timestamp_ms: u32, body: &[u8], out: &mut BytesMut) {
+    let size = body.len();
+    if size > MAX_BODY_SIZE {
+        return;
+    }
+    let whole = TAG_HEADER_SIZE + size;
+    out.reserve(whole + PREVIOUS_TAG_SIZE);
+    let header = TagHeader {
+        first,
+        size,
+        timestamp_ms,
+    };
+    out.put_slice(&header.to_bytes());
+    out.put_slice(body);
+    out.put_u32(whole as u32);
 }
 
 #[cfg(test)]

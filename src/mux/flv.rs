@@ -13,8 +13,8 @@ use bytes::{BufMut, BytesMut};
 
 use super::{METADATA_MS, Muxer};
 use crate::media::flv::{
-    FLAG_AUDIO, FLAG_VIDEO, HEADER_SIZE, MAX_BODY_SIZE, PREVIOUS_TAG_SIZE, SIGNATURE, TAG_AUDIO,
-    TAG_HEADER_SIZE, TAG_SCRIPT, TAG_VIDEO, TagHeader, VERSION,
+    HEADER_SIZE, PREVIOUS_TAG_SIZE, SIGNATURE, TAG_AUDIO, TAG_HEADER_SIZE, TAG_SCRIPT, TAG_VIDEO,
+    TagHeader, write_header, write_tag,
 };
 use crate::media::metadata::MAX_METADATA_BYTES;
 use crate::media::{Frame, FrameKind, Metadata, Tracks};
@@ -47,19 +47,13 @@ impl FlvMux {
         let (video, audio) = (self.gives(FrameKind::Video), self.gives(FrameKind::Audio));
         let mut body = BytesMut::new();
         metadata.write_for_players(video, audio, &mut body);
-        write_tag(TAG_SCRIPT, METADATA_MS, &body, out);
+        write_tag(TAG_SCRIPT, wire_ms(METADATA_MS), &body, out);
     }
 }
 
 impl Muxer for FlvMux {
     fn start(&self, tracks: &Tracks, dts_ms: u64, out: &mut BytesMut) {
-        let flags =
-            if self.audio { FLAG_AUDIO } else { 0 } | if self.video { FLAG_VIDEO } else { 0 };
-        out.put_slice(&SIGNATURE);
-        out.put_u8(VERSION);
-        out.put_u8(flags);
-        out.put_u32(HEADER_SIZE as u32);
-        out.put_u32(0); // PreviousTagSize0
+        write_header(self.audio, self.video, out);
         self.headers(tracks, dts_ms, out);
     }
 
@@ -69,7 +63,7 @@ impl Muxer for FlvMux {
             None => self.write_metadata(&Metadata::default(), out),
         }
         for header in tracks.headers().filter(|header| self.gives(header.kind)) {
-            write_tag(tag_type(header.kind), dts_ms, &header.payload, out);
+            write_tag(tag_type(header.kind), wire_ms(dts_ms), &header.payload, out);
         }
     }
 
@@ -80,11 +74,16 @@ impl Muxer for FlvMux {
                 self.write_metadata(&Metadata::read(&frame.payload), out);
             }
             kind if self.gives(kind) => {
-                write_tag(tag_type(kind), frame.dts_ms, &frame.payload, out)
+                write_tag(tag_type(kind), wire_ms(frame.dts_ms), &frame.payload, out)
             }
             _ => {}
         }
     }
+}
+
+/// The wire has 32 bits: every 49.7 days the timestamps begin again at 0, which players know from RTMP.
+fn wire_ms(dts_ms: u64) -> u32 {
+    dts_ms as u32
 }
 
 fn tag_type(kind: FrameKind) -> u8 {
@@ -93,28 +92,6 @@ fn tag_type(kind: FrameKind) -> u8 {
         FrameKind::Audio => TAG_AUDIO,
         FrameKind::Metadata | FrameKind::Data => TAG_SCRIPT,
     }
-}
-
-/// FLV 10.1 §E.4.1, and the PreviousTagSize of §E.3 after it.
-fn write_tag(first: u8, dts_ms: u64, body: &[u8], out: &mut BytesMut) {
-    let size = body.len();
-    if size > MAX_BODY_SIZE {
-        return;
-    }
-    let whole = TAG_HEADER_SIZE + size;
-    out.reserve(whole + PREVIOUS_TAG_SIZE);
-    // The wire has 32 bits: every 49.7 days the timestamps begin again at 0, which players know from RTMP.
-    let timestamp_ms = dts_ms as u32;
-    out.put_slice(
-        &TagHeader {
-            first,
-            size,
-            timestamp_ms,
-        }
-        .to_bytes(),
-    );
-    out.put_slice(body);
-    out.put_u32(whole as u32);
 }
 
 /// Copies tags that were muxed already, with `base_ms` taken off their timestamps: for a player whose time starts at 0.

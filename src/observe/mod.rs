@@ -60,6 +60,7 @@ pub struct Counters {
     registry_errors: AtomicU64,
     registry_away: AtomicU64,
     leases_lost: AtomicU64,
+    players_carried: AtomicU64,
     transcodes: AtomicU64,
     transcode_errors: AtomicU64,
     transcode_lost: AtomicU64,
@@ -136,6 +137,8 @@ pub struct Snapshot {
     pub registry_away: u64,
     /// Streams that another node took while they were published here.
     pub leases_lost: u64,
+    /// Players that stayed when another node took their stream, and went on with a pull from there.
+    pub players_carried: u64,
     /// Conversions of AAC to MP3 that began: one for a stream, however many players it has.
     pub transcodes: u64,
     /// Frames that could not be converted, and became silence; and conversions that could not begin.
@@ -164,7 +167,7 @@ pub struct Snapshot {
     pub pushes_failed: u64,
     /// Times that the back end of `forward.backend` did not say where to push a stream.
     pub forward_asks_failed: u64,
-    /// Plays and publishes that were refused since they had come through this node already.
+    /// Plays, publishes and requests for an upstream that were refused since they had come through this node already.
     pub relay_loops: u64,
 }
 
@@ -315,6 +318,10 @@ impl Counters {
         self.registry_away.store(u64::from(away), Ordering::Relaxed);
     }
 
+    pub(crate) fn players_carried(&self, players: u64) {
+        self.players_carried.fetch_add(players, Ordering::Relaxed);
+    }
+
     pub(crate) fn proxied(&self, bytes: u64) {
         self.proxied_bytes.fetch_add(bytes, Ordering::Relaxed);
     }
@@ -361,6 +368,7 @@ impl Counters {
             registry_errors: get(&self.registry_errors),
             registry_away: get(&self.registry_away),
             leases_lost: get(&self.leases_lost),
+            players_carried: get(&self.players_carried),
             transcodes: get(&self.transcodes),
             transcode_errors: get(&self.transcode_errors),
             transcode_lost: get(&self.transcode_lost),

@@ -130,7 +130,7 @@ fn to_node(lease: &cluster::Lease, wish: &Wish, may_pull: bool) -> Option<Away> 
     let Wish { key, client, .. } = wish;
     if may_pull
         && wish.settings.cluster.on_elsewhere == OnElsewhere::Pull
-        && let Some(node) = lease.addresses.to_node().and_then(origin)
+        && let Some(node) = lease.addresses.to_node().and_then(Remote::at)
     {
         return Some(Away {
             address: String::new(),
@@ -154,12 +154,6 @@ fn to_node(lease: &cluster::Lease, wish: &Wish, may_pull: bool) -> Option<Away> 
         server: lease.node.clone(),
         how,
     })
-}
-
-/// A node as the place to pull from. One behind a path of its own is none: the streams of an origin have their names for a path.
-fn origin(node: &BaseUrl) -> Option<Remote> {
-    let origin: Remote = node.as_str().parse().ok()?;
-    origin.path.is_empty().then_some(origin)
 }
 
 /// The path that a client of HTTP asked for, as it wrote it.

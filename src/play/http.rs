@@ -19,6 +19,8 @@ const RETRY_AFTER: &str = "5";
 const EXPOSED: &str = "Accept-Ranges, Content-Length, Content-Range, Date, ETag, Server";
 /// What a page may ask with.
 const METHODS: &str = "GET, HEAD, OPTIONS, POST, PUT";
+/// What is left where nobody takes a publish.
+const READS: &str = "GET, HEAD, OPTIONS";
 
 const PRIVATE_NETWORK_ASKED: HeaderName =
     HeaderName::from_static("access-control-request-private-network");
@@ -97,7 +99,8 @@ pub(super) async fn text(
 ) -> Result<()> {
     let mut resp = ResponseHeader::build(status, Some(8))?;
     if status == StatusCode::METHOD_NOT_ALLOWED {
-        resp.insert_header(header::ALLOW, METHODS)?;
+        let publishes = matches!(session.req_header().method, Method::POST | Method::PUT);
+        resp.insert_header(header::ALLOW, if publishes { READS } else { METHODS })?;
     }
     if status == StatusCode::UNAUTHORIZED {
         // RFC 9110 §15.5.2 wants a challenge. The signature stands in the URL, so no browser shall ask for a password.

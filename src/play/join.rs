@@ -247,15 +247,23 @@ impl Live {
             true,
         );
         let card = Arc::clone(presence.card());
-        let stream = tokio::select! {
-            stream = self.stream_of(wish, left) => stream?,
-            () = card.kicked() => return Err(NoPlay::Kicked),
+        tokio::pin!(left);
+        let seat = loop {
+            if self.is_blocked(&wish.key) {
+                return Err(NoPlay::Blocked);
+            }
+            let stream = tokio::select! {
+                stream = self.stream_of(wish, left.as_mut()) => stream?,
+                () = card.kicked() => return Err(NoPlay::Kicked),
+            };
+            let most = self.config().limits.players_per_stream as usize;
+            match stream.open(wish.format, most) {
+                // It ended this very moment: a pull that nobody played, or a publisher that was ended. It may begin again.
+                Err(SeatError::Ended) if !self.hub().is_shut_down() => {}
+                seat => break seat?,
+            }
         };
         presence.begins();
-        let seat = stream.open(
-            wish.format,
-            self.config().limits.players_per_stream as usize,
-        )?;
         let account = Account::new(self.shared_counters(), presence, wish.format, wish.asked);
         let rebase = match (wish.settings.play.start_time, wish.format) {
             (StartTime::Zero, Format::Flv) => Rebase::ZeroAtStart,

@@ -7,6 +7,7 @@
 //! write each unit to all their players.
 
 mod account;
+mod carry;
 mod connection;
 mod elsewhere;
 mod file;
@@ -50,10 +51,11 @@ use crate::client::Client;
 use crate::clients::Clients;
 use crate::cluster::{Cluster, Load, Redis, Registry};
 use crate::config::{self, UrlScheme};
-use crate::hub::{EndReason, Hub, StreamKey};
+use crate::hub::{Hub, StreamKey};
 use crate::observe::{Asked, Count, Counters, Distribution};
 use crate::record::{Recorded, Recorder, Recording};
 use crate::relay::Relay;
+use crate::via;
 
 use connection::Deadlines;
 use limits::Connections;
@@ -149,19 +151,8 @@ impl Live {
             limits.connections_per_ip as usize,
             limits.request_rate_per_ip as usize,
         );
-        let cluster = registry.map(|registry| {
-            let cluster = Cluster::new(registry, &config, Arc::clone(&counters));
-            let counted = Arc::clone(&connections);
-            let evicting = hub.clone();
-            cluster.wire(
-                Box::new(move || {
-                    let (connections, limit) = counted.load();
-                    Load { connections, limit }
-                }),
-                Box::new(move |stream| evicting.evict(stream, EndReason::Kicked)),
-            );
-            cluster
-        });
+        let cluster =
+            registry.map(|registry| Cluster::new(registry, &config, Arc::clone(&counters)));
         let hooks = Arc::new(Hooks::new(limits, Arc::clone(&counters)));
         let recordings = recorder.clone();
         let live = Self {
@@ -188,6 +179,27 @@ impl Live {
                 settings: Shared::new(config),
             }),
         };
+        if let Some(cluster) = live.cluster() {
+            let counted = Arc::clone(&live.inner.connections);
+            let inner = Arc::downgrade(&live.inner);
+            cluster.wire(
+                Box::new(move || {
+                    let (connections, limit) = counted.load();
+                    Load { connections, limit }
+                }),
+                Box::new(move |stream| {
+                    if let Some(inner) = inner.upgrade() {
+                        Live { inner }.lost_to_another_node(stream);
+                    }
+                }),
+            );
+            let inner = Arc::downgrade(&live.inner);
+            cluster.on_change(Box::new(move |stream| {
+                if let Some(inner) = inner.upgrade() {
+                    Live { inner }.changed_at_another_node(stream);
+                }
+            }));
+        }
         let inner = Arc::downgrade(&live.inner);
         recordings.on_closed(move |recorded| {
             if let (Some(inner), Some(key)) = (inner.upgrade(), &recorded.stream) {
@@ -335,7 +347,9 @@ impl Live {
     /// serve to those it has no room for.
     pub(crate) fn admit_player(&self, client: &Client) -> Result<Admission, limits::Refusal> {
         match self.cluster() {
-            Some(_) if !client.via.is_empty() => self.inner.connections.admit_relay(client.peer),
+            Some(_) if via::is_relay(&client.via) => {
+                self.inner.connections.admit_relay(client.peer)
+            }
             _ => self.admit(client.peer),
         }
     }

@@ -17,7 +17,6 @@ use crate::ingest::{Ended, Ingest, Refused, Wanted};
 use crate::media::flv::{FlvError, FlvReader, TAG_AUDIO, TAG_SCRIPT, TAG_VIDEO};
 use crate::media::{FrameKind, TagError, metadata};
 use crate::observe::{Asked, Count};
-use crate::relay::NotTaken;
 
 use super::account::Peer;
 use super::route::Target;
@@ -26,7 +25,7 @@ use super::{Live, http as answer};
 /// How often the clocks of a publish are looked at.
 const CLOCK: Duration = Duration::from_millis(500);
 
-/// For how long, and how many bytes of it, the body of a publish that was refused is read and thrown away.
+/// For how long, and how many bytes of it, the body of a publish that was refused or ended is read and thrown away.
 const DISCARD: Duration = Duration::from_secs(1);
 const DISCARD_BYTES: usize = 4 * 1024 * 1024;
 
@@ -104,7 +103,7 @@ impl Live {
                 let line = refusal.to_string();
                 let status = StatusCode::SERVICE_UNAVAILABLE;
                 answer::text(session, status, crossdomain, &line).await?;
-                discard(session).await;
+                discard_http2(session).await;
                 return Ok(());
             }
         };
@@ -131,13 +130,12 @@ impl Live {
                     }
                     Refused::Claim(_) => StatusCode::SERVICE_UNAVAILABLE,
                     Refused::Loop => StatusCode::LOOP_DETECTED,
-                    Refused::Origin(NotTaken::Answer(answer)) => {
+                    Refused::Origin(answer) => {
                         StatusCode::from_u16(answer.status()).unwrap_or(StatusCode::BAD_GATEWAY)
                     }
-                    Refused::Origin(NotTaken::NoRtmp) => StatusCode::NOT_IMPLEMENTED,
                 };
                 answer::text(session, status, crossdomain, &refused.to_string()).await?;
-                discard(session).await;
+                discard_http2(session).await;
                 return Ok(());
             }
         };
@@ -163,12 +161,17 @@ impl Live {
     }
 }
 
-/// Reads on for a moment after a refusal or an early end: an HTTP/2 stream that is dropped with a body on its way is reset, and the client would
-/// see that instead of the answer. Over HTTP/1 the connection is not used again.
-pub(super) async fn discard(session: &mut Session) {
-    if !session.is_http2() {
-        return;
+/// Reads on for a moment after a refusal: an HTTP/2 stream that is dropped with a body on its way is reset, and the client would
+/// see that instead of the answer. Over HTTP/1, who was refused may wait with its body, and the connection is not used again.
+pub(super) async fn discard_http2(session: &mut Session) {
+    if session.is_http2() {
+        discard(session).await;
     }
+}
+
+/// Reads on for a moment after the end of a publish: a connection that is closed with bytes unread is reset, and takes the answer with it
+/// (RFC 9112 §9.6).
+async fn discard(session: &mut Session) {
     let read = async {
         let mut left = DISCARD_BYTES;
         while let Ok(Some(piece)) = session.read_request_body().await {
@@ -200,7 +203,7 @@ async fn read_body(session: &mut Session, ingest: &mut Ingest) -> std::result::R
                         // Reserved types (FLV 10.1 §E.4.1) are passed over.
                         _ => continue,
                     };
-                    match ingest.push(kind, tag.timestamp_ms, body, Instant::now()) {
+                    match ingest.push(kind, tag.timestamp_ms, body) {
                         Ok(()) => {}
                         Err(PushError::Ended(reason)) => return Err(Ended::Claim(reason).into()),
                         Err(PushError::Malformed(error)) => return Err(error.into()),

@@ -13,7 +13,7 @@ use crate::observe;
 use crate::proxy::{Asked, Forwarding, Route, Router, UpstreamError};
 
 use super::file::{self, Place, Sent};
-use super::request::Streamed;
+use super::request::{Streamed, via};
 use super::route::{self, Route as Meant};
 use super::to_node::ToNode;
 use super::{Admission, Live, Peer, Refusal, http as answer, page};
@@ -78,6 +78,7 @@ impl LiveProxy {
             peer,
             trusted: peer.is_some_and(|peer| self.live.trusted_proxies().trusts(peer.ip())),
             tls: session.digest().is_some_and(|d| d.ssl_digest.is_some()),
+            hop: self.live.relay().node().hop(request.version),
             host: authority
                 .or_else(|| host?.to_str().ok())
                 .unwrap_or_default()
@@ -99,6 +100,25 @@ impl LiveProxy {
         let line = refusal.to_string();
         let status = StatusCode::SERVICE_UNAVAILABLE;
         self.live.refuse_upload(session, status, &line).await
+    }
+
+    /// Whether the request has come through this node already. Then it is answered: 508 (RFC 5842 §7.2).
+    async fn refuse_loop(&self, session: &mut Session) -> Result<bool> {
+        if !self.live.relay().node().is_in(&via(session)) {
+            return Ok(false);
+        }
+        let counters = self.live.counters();
+        counters.count(observe::Count::RelayLoop);
+        counters.turned_away(observe::Asked::Proxy, observe::Reason::Loop);
+        info!(
+            host = route::host(session),
+            path = session.req_header().uri.path(),
+            "request refused: its route leads back here"
+        );
+        let line = "the request would go in a circle";
+        let status = StatusCode::LOOP_DETECTED;
+        self.live.refuse_upload(session, status, line).await?;
+        Ok(true)
     }
 
     /// What has no route: the player page, its list of files, and files.
@@ -164,6 +184,9 @@ impl ProxyHttp for LiveProxy {
             && !session.is_upgrade_req()
             && self.live.send_file(session, Place::Plain).await? == Sent::Yes
         {
+            return Ok(true);
+        }
+        if self.refuse_loop(session).await? {
             return Ok(true);
         }
         match self.live.admit(self.live.peer_of(session)) {

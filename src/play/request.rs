@@ -39,7 +39,7 @@ pub(super) enum Streamed {
 const GOODBYE: Duration = Duration::from_secs(1);
 
 /// The nodes that a request came through: a list that may stand in several lines (RFC 9110 §7.6.3).
-fn via(session: &Session) -> String {
+pub(super) fn via(session: &Session) -> String {
     let lines = session.req_header().headers.get_all(header::VIA).iter();
     let lines: Vec<&str> = lines.filter_map(|line| line.to_str().ok()).collect();
     lines.join(", ")
@@ -227,7 +227,7 @@ impl Live {
         }
         session.set_keepalive(None);
         self.text(session, status, line).await?;
-        post::discard(session).await;
+        post::discard_http2(session).await;
         Ok(())
     }
 
@@ -289,7 +289,8 @@ impl Live {
                         // Its connection is the request's, for as long as that lasts.
                         session.set_keepalive(None);
                         let path = path_of(client);
-                        let to_node = ToNode::new(base, key, client, path, admission);
+                        let hop = self.relay().node().hop(session.req_header().version);
+                        let to_node = ToNode::new(base, key, client, path, hop, admission);
                         return Ok(Streamed::At(Box::new(to_node)));
                     }
                     Err(refusal) => NoPlay::Connections(refusal),

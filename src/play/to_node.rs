@@ -14,6 +14,7 @@ use crate::cluster;
 use crate::config::{self, BaseUrl, UrlScheme};
 use crate::hub::StreamKey;
 use crate::relay::{Failure, said};
+use crate::via;
 
 use super::Live;
 use super::limits::Admission;
@@ -37,6 +38,8 @@ pub(super) struct ToNode {
     path: String,
     client: Option<IpAddr>,
     secure: bool,
+    /// This node, for `Via`.
+    hop: String,
     /// It is one of this node's connections all the while.
     _admission: Admission,
 }
@@ -47,6 +50,7 @@ impl ToNode {
         stream: StreamKey,
         client: &Client,
         path: &str,
+        hop: String,
         admission: Admission,
     ) -> Self {
         let default = match base.scheme() {
@@ -64,6 +68,7 @@ impl ToNode {
             path: path.to_owned(),
             client: client.peer.map(|peer| peer.ip().to_canonical()),
             secure: client.secure,
+            hop,
             _admission: admission,
         }
     }
@@ -128,6 +133,7 @@ impl ToNode {
             request.insert_header(FORWARDED_FOR, client.to_string())?;
         }
         request.remove_header(&header::FORWARDED);
+        via::add(request, &self.hop)?;
         request.insert_header(FORWARDED_PROTO, if self.secure { "https" } else { "http" })
     }
 }

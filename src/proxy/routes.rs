@@ -7,6 +7,7 @@ use http::{HeaderName, HeaderValue, Uri, header};
 use pingora::http::{RequestHeader, ResponseHeader};
 
 use crate::config::{self, HeaderChanges, RouteStreams};
+use crate::via;
 
 use super::{X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO};
 
@@ -162,6 +163,9 @@ impl Route {
         for (name, value) in &self.request.add {
             request.append_header(name.clone(), value.clone())?;
         }
+        if !asked.hop.is_empty() {
+            via::add(request, &asked.hop)?;
+        }
         Ok(())
     }
 
@@ -206,6 +210,8 @@ pub struct Asked {
     pub tls: bool,
     /// The host that it is for, with its port.
     pub host: String,
+    /// What is added to `Via` (RFC 9110 §7.6.3): the version of HTTP that it came by, and this server's name. Empty: nothing is.
+    pub hop: String,
 }
 
 impl Asked {
@@ -332,6 +338,7 @@ mod tests {
             trusted: false,
             tls: true,
             host: "a.example:8443".to_owned(),
+            hop: "1.1 us".to_owned(),
         };
         let mut sent = request("/", &made_up);
         route.change_request(&mut sent, &asked).unwrap();
@@ -340,6 +347,10 @@ mod tests {
         assert_eq!(told(&sent, "X-Forwarded-Proto"), ["https"]);
         assert_eq!(told(&sent, "X-Forwarded-Host"), ["a.example:8443"]);
         assert_eq!(told(&sent, "Forwarded"), [""; 0]);
+        assert_eq!(told(&sent, "Via"), ["1.1 us"]);
+        let mut sent = request("/", &[("Via", "2 cdn")]);
+        route.change_request(&mut sent, &asked).unwrap();
+        assert_eq!(told(&sent, "Via"), ["2 cdn, 1.1 us"]);
 
         asked.trusted = true;
         asked.client = Some("2.2.2.2:0".parse().unwrap());

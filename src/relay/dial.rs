@@ -103,21 +103,18 @@ impl Dialer {
         Err(failure)
     }
 
-    /// A connection for an HTTP request: HTTP/2 when TLS offers it.
+    /// A connection for an HTTP request, by what `alpn` says.
     pub(crate) async fn http(
         &self,
         target: &Target,
         address: Option<SocketAddr>,
         terms: &Terms,
+        alpn: ALPN,
     ) -> Result<HttpSession, Failure> {
         let mut failure = Failure::Closed;
         for address in addresses(target, address).await? {
             let mut peer = self.peer(target, address, terms)?;
-            if target.scheme.is_tls() {
-                peer.options.alpn = ALPN::H2H1;
-            } else if terms.h2c {
-                peer.options.alpn = ALPN::H2;
-            }
+            peer.options.alpn = alpn.clone();
             match self.http.get_http_session(&peer).await {
                 Ok((session, _reused)) => return Ok(session),
                 Err(error) => failure = Failure::Connect(said(&error, &target.host)),

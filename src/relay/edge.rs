@@ -4,12 +4,11 @@
 //! stream for a while is the publisher ended.
 
 use std::collections::HashMap;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 use tokio::time::timeout;
 use tracing::{Instrument, info, info_span, warn};
 
@@ -23,11 +22,13 @@ use super::backoff::Backoff;
 use super::card::{Cards, Listed, RelayBy, Way};
 use super::errand::{Errand, Opened};
 use super::failure::{Answer, Failure};
-use super::push::{Reader, State, pump};
-use super::rtmp::Rtmp;
+use super::push::{Reader, State, Stop, pump};
+use super::sink::Sink;
 
 /// How long a publisher goes on while no origin takes its stream: as long as players are held by default.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// A push that lasted this long was a good one: servers that accept a stream before they judge it have judged it.
+const GOOD: Duration = Duration::from_secs(3);
 /// How long a publisher that comes back waits for the push of its last connection to say goodbye.
 const GOODBYE: Duration = Duration::from_secs(2);
 
@@ -36,16 +37,25 @@ pub(super) type EdgePushes = Arc<Mutex<HashMap<StreamKey, Arc<Pushing>>>>;
 
 /// A push that is under way.
 pub(super) struct Pushing {
-    cancel: Notify,
+    stop: Stop,
     done: watch::Sender<bool>,
-    /// No origin takes the stream.
-    failed: AtomicBool,
+    /// Why the publisher has to end.
+    over: OnceLock<PushOver>,
+}
+
+/// Why a published stream is pushed no more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum PushOver {
+    /// No origin takes it.
+    NotTaken,
+    /// The origin gave it to another publisher. To ask for it again would take it from that one.
+    GivenAway,
 }
 
 /// A stream that an origin has accepted and that is not published here yet.
 pub(crate) struct EdgePublish {
     errand: Errand,
-    opened: Opened<Rtmp>,
+    opened: Opened<Sink>,
     pushes: EdgePushes,
     cards: Arc<Cards>,
 }
@@ -56,15 +66,15 @@ pub(crate) struct EdgePush {
 }
 
 impl EdgePush {
-    /// Whether no origin takes the stream any more.
-    pub(crate) fn has_failed(&self) -> bool {
-        self.pushing.failed.load(Ordering::Relaxed)
+    /// Why the stream is pushed no more, if so.
+    pub(crate) fn over(&self) -> Option<PushOver> {
+        self.pushing.over.get().copied()
     }
 }
 
 impl Drop for EdgePush {
     fn drop(&mut self) {
-        self.pushing.cancel.notify_one();
+        self.pushing.stop.tell();
     }
 }
 
@@ -74,44 +84,28 @@ impl Relay {
         &self,
         key: &StreamKey,
         client: &Client,
-    ) -> Result<Option<EdgePublish>, NotTaken> {
-        let upstream = match self.edges.read().get(key.vhost()) {
-            None => return Ok(None),
-            Some(edge) => Arc::clone(edge.publish.as_ref().ok_or(NotTaken::NoRtmp)?),
+    ) -> Result<Option<EdgePublish>, Answer> {
+        let Some(upstream) = self.upstream(key.vhost(), client) else {
+            return Ok(None);
         };
         // Of a publisher that has just left, or that gives way to this one.
         let before = self.edge_pushes.lock().get(key).cloned();
         if let Some(before) = before {
-            before.cancel.notify_one();
+            before.stop.tell();
             let mut done = before.done.subscribe();
             let _ = timeout(GOODBYE, done.wait_for(|done| *done)).await;
         }
         let errand = self.errand(upstream, key, client);
         match errand.publish().await {
-            Ok(opened) => {
-                // Its players stay, and go on with what is published here.
-                self.yield_pull(key).await;
-                Ok(Some(EdgePublish {
-                    errand,
-                    opened,
-                    pushes: Arc::clone(&self.edge_pushes),
-                    cards: Arc::clone(&self.cards),
-                }))
-            }
-            Err(unopened) => Err(NotTaken::Answer(unopened.answer.unwrap_or(Answer::Away))),
+            Ok(opened) => Ok(Some(EdgePublish {
+                errand,
+                opened,
+                pushes: Arc::clone(&self.edge_pushes),
+                cards: Arc::clone(&self.cards),
+            })),
+            Err(unopened) => Err(unopened.answer.unwrap_or(Answer::Away)),
         }
     }
-}
-
-/// Why a stream cannot be published at an edge.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum NotTaken {
-    /// No origin takes it.
-    #[error(transparent)]
-    Answer(Answer),
-    /// Streams are pushed by RTMP, and all origins are named with HTTP.
-    #[error("no origin of this edge takes publishers: none is named with rtmp")]
-    NoRtmp,
 }
 
 impl EdgePublish {
@@ -119,9 +113,9 @@ impl EdgePublish {
     pub(crate) fn start(self, live: &Live, stream: &Arc<Stream>) -> Option<EdgePush> {
         let seat = stream.tap(Format::Flv).ok()?;
         let pushing = Arc::new(Pushing {
-            cancel: Notify::new(),
+            stop: Stop::default(),
             done: watch::Sender::new(false),
-            failed: AtomicBool::new(false),
+            over: OnceLock::new(),
         });
         let key = stream.key();
         self.pushes.lock().insert(key.clone(), Arc::clone(&pushing));
@@ -181,22 +175,23 @@ struct Work {
 }
 
 impl Work {
-    async fn run(self, mut opened: Opened<Rtmp>, mut reader: Reader) {
+    async fn run(self, mut opened: Opened<Sink>, mut reader: Reader) {
+        let mut trouble = Trouble::new(self.errand.upstream.now().cluster.retry);
         loop {
             info!(origin = %opened.candidate.remote, "pushed to the origin");
             self.counters.count(Count::Push);
             let card = self.listed.card();
             card.running(Some(opened.candidate.remote.to_string()));
-            let ended = tokio::select! {
-                ended = pump(&mut opened.source, &mut reader, card) => ended,
-                () = self.errand.upstream.removed(&opened.candidate) => Err(Failure::Removed),
-                () = self.pushing.cancel.notified() => {
-                    return finish(opened.source, &mut reader).await;
+            let began = Instant::now();
+            let until = async {
+                tokio::select! {
+                    () = self.pushing.stop.told() => Until::Stop,
+                    () = self.errand.upstream.removed(&opened.candidate) => Until::Removed,
                 }
             };
-            match ended {
-                Ok(()) => return opened.source.close().await,
-                Err(Failure::Removed) => {
+            match pump(&mut opened.source, &mut reader, card, until).await {
+                Ok(None | Some(Until::Stop)) => return finish(opened.source, &mut reader).await,
+                Ok(Some(Until::Removed)) => {
                     info!(origin = %opened.candidate.remote, "the origin is no longer configured");
                     opened.source.close().await;
                 }
@@ -204,6 +199,9 @@ impl Work {
                     warn!(origin = %opened.candidate.remote, "the origin no longer takes the stream: {failure}");
                     self.counters.count(Count::PushFailed);
                     card.failed(&failure);
+                    if failure.answer() == Some(Answer::Taken) {
+                        return self.over(PushOver::GivenAway);
+                    }
                     self.errand
                         .upstream
                         .now()
@@ -211,44 +209,91 @@ impl Work {
                         .failed(opened.candidate.address);
                 }
             }
+            trouble.note(began.elapsed());
             opened = tokio::select! {
-                again = self.again() => match again {
+                again = self.again(&mut trouble) => match again {
                     Some(again) => again,
                     None => {
                         warn!("no origin takes the stream");
-                        return self.pushing.failed.store(true, Ordering::Relaxed);
+                        return self.over(PushOver::NotTaken);
                     }
                 },
-                () = self.pushing.cancel.notified() => return,
+                () = self.pushing.stop.told() => return,
             };
             reader.rejoin();
         }
     }
 
-    async fn again(&self) -> Option<Opened<Rtmp>> {
-        let mut backoff = Backoff::new(self.errand.upstream.now().cluster.retry);
-        let since = Instant::now();
-        while since.elapsed() < PATIENCE {
+    fn over(&self, why: PushOver) {
+        let _ = self.pushing.over.set(why);
+    }
+
+    async fn again(&self, trouble: &mut Trouble) -> Option<Opened<Sink>> {
+        while !trouble.is_over() {
+            if std::mem::replace(&mut trouble.again, true) {
+                tokio::time::sleep(trouble.backoff.pause()).await;
+            }
             self.listed.card().connecting();
             if let Ok(opened) = self.errand.publish().await {
                 return Some(opened);
             }
-            tokio::time::sleep(backoff.pause()).await;
         }
         None
     }
 }
 
+/// What ends a push but its stream and its server.
+enum Until {
+    /// The publisher has left.
+    Stop,
+    /// The origin is no longer configured.
+    Removed,
+}
+
+/// Since when no push lasted: an origin may accept a stream, and refuse or lose it a moment later, again and again.
+struct Trouble {
+    since: Option<Instant>,
+    /// The next origin is asked without a pause only after a push that lasted.
+    again: bool,
+    backoff: Backoff,
+}
+
+impl Trouble {
+    fn new(retry: Duration) -> Self {
+        Trouble {
+            since: None,
+            again: false,
+            backoff: Backoff::new(retry),
+        }
+    }
+
+    /// A push ended that lasted so long.
+    fn note(&mut self, lasted: Duration) {
+        if lasted >= GOOD {
+            self.since = None;
+            self.again = false;
+            self.backoff.reset();
+        }
+        self.since.get_or_insert_with(Instant::now);
+    }
+
+    fn is_over(&self) -> bool {
+        self.since.is_some_and(|since| since.elapsed() >= PATIENCE)
+    }
+}
+
 /// Sends the last frames, and goodbye.
-async fn finish(mut rtmp: Rtmp, reader: &mut Reader) {
+async fn finish(mut sink: Sink, reader: &mut Reader) {
     let rest = async {
         let mut packets = Vec::new();
         while reader.read(&mut packets) == State::Packets {
-            rtmp.publish(&packets).await?;
+            sink.publish(&packets).await?;
             packets.clear();
         }
         Ok::<_, Failure>(())
     };
-    let _ = timeout(GOODBYE, rest).await;
-    rtmp.close().await;
+    // One that was cut off in the middle of a write has had its time.
+    if let Ok(Ok(())) = timeout(GOODBYE, rest).await {
+        sink.close().await;
+    }
 }

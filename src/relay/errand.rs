@@ -11,13 +11,12 @@ use tracing::{debug, info};
 use crate::client::Client;
 use crate::config::{Cluster, Remote, Scheme};
 use crate::hub::StreamKey;
-use crate::rtmp::Purpose;
 
 use super::dial::{Dialer, Terms};
 use super::failure::{Answer, Failure};
 use super::origins::{Among, Candidate, Origins};
-use super::rtmp::Rtmp;
-use super::source::{Ask, Source, open_rtmp};
+use super::sink::Sink;
+use super::source::{Ask, Source};
 use super::target::Target;
 
 /// When an origin took this long without an answer, the next is asked too, and the first that gives the stream is taken: one
@@ -34,6 +33,8 @@ pub(crate) struct Upstream {
 pub(super) struct Sources {
     pub(super) origins: Arc<Origins>,
     pub(super) cluster: Cluster,
+    /// It is the node of the registry that has the stream, whichever that is.
+    pub(super) is_node: bool,
     watched: OnceLock<()>,
 }
 
@@ -48,7 +49,17 @@ impl Sources {
         Sources {
             origins: Arc::new(Origins::new(remotes, scheme, cluster, dialer)),
             cluster: cluster.clone(),
+            is_node: false,
             watched: OnceLock::new(),
+        }
+    }
+
+    /// The node that a registry names; none while it is not known which.
+    pub(super) fn of_node(node: Option<&Remote>, cluster: &Cluster, dialer: &Arc<Dialer>) -> Self {
+        let scheme = node.and_then(|node| node.scheme).unwrap_or(Scheme::Rtmp);
+        Sources {
+            is_node: true,
+            ..Self::new(node.cloned().into_iter().collect(), scheme, cluster, dialer)
         }
     }
 
@@ -155,19 +166,12 @@ impl Unopened {
         match failure.answer() {
             Some(answer) => {
                 info!(origin = %candidate.remote, "{failure}");
-                let graver = |answer: Answer| match answer {
-                    Answer::Away => 0,
-                    Answer::Missing => 1,
-                    Answer::Forbidden => 2,
-                    Answer::Unauthorized => 3,
-                    Answer::Loop => 4,
-                };
-                if self
-                    .answer
-                    .is_none_or(|known| graver(answer) > graver(known))
-                {
-                    self.answer = Some(answer);
-                }
+                let known = self.answer.unwrap_or(answer);
+                self.answer = Some(if answer.gravity() > known.gravity() {
+                    answer
+                } else {
+                    known
+                });
                 self.answered.push(candidate.remote.clone());
             }
             None => {
@@ -265,14 +269,14 @@ impl Errand {
     }
 
     /// An origin that takes the stream: asked one after the other, since each that accepts has a publisher.
-    pub(crate) async fn publish(&self) -> Result<Opened<Rtmp>, Unopened> {
+    pub(crate) async fn publish(&self) -> Result<Opened<Sink>, Unopened> {
         let mut tried = Vec::new();
         let mut unopened = Unopened::new();
         let sources = self.upstream.now();
         while let Some(candidate) = self.candidate(&sources, &tried, Among::All).await {
             tried.push(candidate.address);
             let (target, ask) = self.question(&sources, &candidate);
-            match open_rtmp(&self.dialer, &target, &ask, Purpose::Publish).await {
+            match Sink::open(&self.dialer, &target, &ask).await {
                 Ok(source) => {
                     sources.origins.worked(candidate.address);
                     return Ok(Opened { candidate, source });

@@ -36,6 +36,12 @@ pub(crate) enum Failure {
     /// It answered HTTP with something else than a stream.
     #[error("HTTP status {0}")]
     Status(u16),
+    /// It answered a publish over HTTP that it takes none: 405 or 501.
+    #[error("it takes no publishers (HTTP status {0})")]
+    TakesNone(u16),
+    /// It answered a publish over HTTP with 409: the stream is being published there already.
+    #[error("the stream is being published there already")]
+    Taken,
     /// HTTP broke.
     #[error("{0}")]
     Http(String),
@@ -74,6 +80,12 @@ pub(crate) enum Answer {
     /// 404, and RTMP's StreamNotFound.
     #[error("the origin has no such stream")]
     Missing,
+    /// 405, to a publish: it is no server for publishers.
+    #[error("the origin takes no publishers")]
+    TakesNone,
+    /// 409, to a publish, and RTMP's BadName.
+    #[error("the stream is being published already, at the origin")]
+    Taken,
     /// 508 (RFC 5842 §7.2): the origin asks, perhaps by others, the one that asks it.
     #[error("{LOOP}")]
     Loop,
@@ -83,12 +95,27 @@ pub(crate) enum Answer {
 }
 
 impl Answer {
+    /// Which of the words of several origins counts: the greatest.
+    pub(crate) fn gravity(self) -> u8 {
+        match self {
+            Self::Away => 0,
+            Self::TakesNone => 1,
+            Self::Missing => 2,
+            Self::Taken => 3,
+            Self::Forbidden => 4,
+            Self::Unauthorized => 5,
+            Self::Loop => 6,
+        }
+    }
+
     /// As an HTTP status.
     pub(crate) fn status(self) -> u16 {
         match self {
             Self::Unauthorized => 401,
             Self::Forbidden => 403,
             Self::Missing => 404,
+            Self::TakesNone => 405,
+            Self::Taken => 409,
             Self::Loop => 508,
             Self::Away => 502,
         }
@@ -109,6 +136,8 @@ impl Failure {
             Self::Status(403) => Some(Answer::Forbidden),
             Self::Status(404 | 410) => Some(Answer::Missing),
             Self::Status(508) => Some(Answer::Loop),
+            Self::TakesNone(_) => Some(Answer::TakesNone),
+            Self::Taken => Some(Answer::Taken),
             Self::Rtmp(ClientError::Refused { code, description }) => match code.as_str() {
                 _ if description.contains(LOOP) => Some(Answer::Loop),
                 _ if WANTS_CREDENTIALS
@@ -122,8 +151,8 @@ impl Failure {
                 | "NetConnection.Connect.Failed"
                 | "NetStream.Play.Failed"
                 | "NetStream.Play.Denied"
-                | "NetStream.Publish.Denied"
-                | "NetStream.Publish.BadName" => Some(Answer::Forbidden),
+                | "NetStream.Publish.Denied" => Some(Answer::Forbidden),
+                "NetStream.Publish.BadName" => Some(Answer::Taken),
                 _ => None,
             },
             _ => None,

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use http::header;
 use pingora::http::RequestHeader;
 use pingora::protocols::http::client::HttpSession;
+use pingora::upstreams::peer::ALPN;
 use tokio::time::{timeout, timeout_at};
 
 use crate::media::flv::{FlvReader, TAG_AUDIO, TAG_SCRIPT, TAG_VIDEO};
@@ -21,9 +22,9 @@ use super::target::Target;
 /// is told otherwise.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 /// How many redirects are followed.
-const MAX_REDIRECTS: usize = 3;
-/// What a pull calls itself.
-const USER_AGENT: &str = concat!("pingora-live/", env!("CARGO_PKG_VERSION"));
+pub(super) const MAX_REDIRECTS: usize = 3;
+/// What a relay calls itself.
+pub(super) const USER_AGENT: &str = concat!("pingora-live/", env!("CARGO_PKG_VERSION"));
 
 /// A response whose body is a stream.
 pub(crate) struct Flv {
@@ -58,8 +59,7 @@ impl Flv {
                         .ok_or_else(|| Failure::BadRedirect(bare(to)))?;
                     tracing::debug!(from = %target, to = %next, "redirected");
                     // Found by its own name from here on, unless it is the same server.
-                    address =
-                        address.filter(|_| (&next.host, next.port) == (&target.host, target.port));
+                    address = address.filter(|_| next.is_at(&target));
                     target = next;
                 }
                 status => return Err(Failure::Status(status)),
@@ -109,7 +109,12 @@ async fn request(
     address: Option<std::net::SocketAddr>,
     method: &str,
 ) -> Result<HttpSession, Failure> {
-    let mut session = dialer.http(target, address, &ask.terms).await?;
+    let alpn = match (target.scheme.is_tls(), ask.terms.h2c) {
+        (true, _) => ALPN::H2H1,
+        (false, true) => ALPN::H2,
+        (false, false) => ALPN::H1,
+    };
+    let mut session = dialer.http(target, address, &ask.terms, alpn).await?;
     let broke = |error: Box<pingora::Error>| Failure::Http(error.to_string());
     let path = target.path_and_query();
     let mut header = RequestHeader::build(method, path.as_bytes(), Some(6)).map_err(broke)?;
@@ -156,6 +161,6 @@ pub(super) async fn greets(dialer: &Dialer, target: &Target, ask: &Ask) -> Resul
 }
 
 /// An address without its query, which may hold a token.
-fn bare(address: &str) -> String {
+pub(super) fn bare(address: &str) -> String {
     address.split('?').next().unwrap_or_default().to_owned()
 }

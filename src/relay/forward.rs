@@ -17,7 +17,6 @@ use crate::hub::{Format, SeatError, Stream, StreamKey};
 use crate::observe::{Count, Counters};
 use crate::outbound::Outbound;
 use crate::play::Live;
-use crate::rtmp::Purpose;
 
 use super::Relay;
 use super::backend;
@@ -26,7 +25,8 @@ use super::card::{Card, Cards, Listed, RelayBy, Way};
 use super::dial::{Dialer, Terms};
 use super::failure::{Answer, Failure};
 use super::push::{Reader, State, bytes_of, pump};
-use super::source::{Ask, Packet, open_rtmp};
+use super::sink::Sink;
+use super::source::{Ask, Packet};
 use super::target::{Target, fill};
 
 /// The longest pause between attempts: a server that is away for hours costs a connection attempt each half minute.
@@ -132,6 +132,24 @@ impl Relay {
             let outbound = Arc::clone(&self.outbound);
             let task = pushes.ask(outbound, url.clone(), body);
             tokio::spawn(task.instrument(span));
+        }
+    }
+
+    /// Ends the pushes of a stream that another node has now, where it is pushed from.
+    pub(super) fn stop_forward(&self, stream: &Arc<Stream>) {
+        let Forwards { streams, places } = &self.forwards;
+        // A publisher that comes back has it begun again.
+        streams.lock().remove(&address(stream));
+        let pushes: Vec<u64> = {
+            let places = places.lock();
+            let of_stream = places.iter().filter(|((at, _), _)| *at == address(stream));
+            of_stream.map(|(_, push)| *push).collect()
+        };
+        for card in pushes
+            .into_iter()
+            .filter_map(|id| self.cards.get(Way::Push, id))
+        {
+            card.stop();
         }
     }
 
@@ -349,17 +367,17 @@ impl Push {
     }
 
     async fn push(&self, reader: &mut Reader, first: &[Packet]) -> Result<(), Failure> {
-        let mut rtmp = tokio::select! {
-            opened = open_rtmp(&self.dialer, &self.target, &self.ask, Purpose::Publish) => opened?,
+        let mut sink = tokio::select! {
+            opened = Sink::open(&self.dialer, &self.target, &self.ask) => opened?,
             () = self.card.stopped() => return Ok(()),
         };
         info!("forward started");
         self.counters.count(Count::Push);
         self.card.running(None);
-        rtmp.publish(first).await?;
+        sink.publish(first).await?;
         self.card.carried(bytes_of(first));
-        pump(&mut rtmp, reader, &self.card).await?;
-        rtmp.close().await;
+        pump(&mut sink, reader, &self.card, self.card.stopped()).await?;
+        sink.close().await;
         Ok(())
     }
 }

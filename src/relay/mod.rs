@@ -3,7 +3,8 @@
 //! A pull is a publisher like any other (it holds a claim) whose frames come from another server; a push is a reader like any other
 //! whose socket goes to one. So nothing else in the code knows about relays.
 //!
-//! - [`target`]: addresses of streams; [`dial`]: connections; [`rtmp`], [`flv`]: the protocols, and [`source`]: a stream by either;
+//! - [`target`]: addresses of streams; [`dial`]: connections; [`rtmp`], [`flv`], [`post`]: the protocols; [`source`] and [`sink`]: a stream
+//!   from and to a server by any of them;
 //! - [`origins`]: which server is asked; [`errand`]: one stream asked of all of them; [`failure`]: what they say when they do not give it;
 //! - [`pull`] and [`standby`]: streams into the hub; [`push`], [`edge`] and [`forward`]: streams out of it; [`backend`] is asked where to;
 //! - [`card`]: what is known of each while it is at work; [`order`]: those that an operator wants.
@@ -26,9 +27,11 @@ mod forward;
 pub mod fuzzing;
 mod order;
 mod origins;
+mod post;
 mod pull;
 mod push;
 mod rtmp;
+mod sink;
 mod source;
 mod standby;
 mod target;
@@ -42,16 +45,17 @@ use pingora::upstreams::peer::HttpPeer;
 use tokio::runtime::Handle;
 
 use crate::client::Client;
-use crate::config::{self, Cluster, ClusterMode, RelayProtocol, Remote, Scheme, Vhost};
-use crate::hub::StreamKey;
+use crate::config::{self, Cluster, ClusterMode, OnBusy, RelayProtocol, Remote, Scheme, Vhost};
+use crate::hub::{Stream, StreamKey};
 use crate::outbound::Outbound;
 use crate::play::Live;
+use crate::via::Pseudonym;
 
 pub use card::{RelayBy, RelayState, RelayStatus};
 pub use order::{NotStarted, NotStopped, Started};
 
 pub(crate) use dial::said;
-pub(crate) use edge::{EdgePush, NotTaken};
+pub(crate) use edge::{EdgePush, PushOver};
 pub(crate) use errand::Upstream;
 pub(crate) use failure::{Answer, Failure, LOOP};
 pub(crate) use pull::Waiter;
@@ -61,13 +65,12 @@ use dial::{Dialer, Terms};
 use edge::EdgePushes;
 use errand::{Errand, Sources};
 use forward::Forwards;
-use pull::Pull;
+use pull::{Carried, Pull};
 
 /// All relays of a server.
 pub(crate) struct Relay {
     dialer: Arc<Dialer>,
-    /// The name of this node in `Via`.
-    node: String,
+    node: Pseudonym,
     /// Held for a look-up, or to swap them.
     edges: RwLock<HashMap<String, Edge>>,
     /// Held for a look-up.
@@ -83,13 +86,12 @@ pub(crate) struct Relay {
 /// The pulls by their streams.
 type Pulls = HashMap<StreamKey, Arc<Pull>>;
 
-/// The origins of one vhost: for its pulls by players of RTMP and of the rest, and for its pushes.
+/// The origins of one vhost: for players and publishers of RTMP, and for the rest.
 struct Edge {
     /// What they are made of.
     cluster: Cluster,
     rtmp: Arc<Upstream>,
     http: Arc<Upstream>,
-    publish: Option<Arc<Upstream>>,
 }
 
 impl Relay {
@@ -99,7 +101,7 @@ impl Relay {
         Relay {
             edges: RwLock::new(edges(config, &dialer)),
             dialer,
-            node: format!("pingora-live-{:016x}", backoff::random()),
+            node: Pseudonym::new(backoff::random()),
             pulls: Arc::default(),
             cards: Arc::default(),
             edge_pushes: EdgePushes::default(),
@@ -145,22 +147,20 @@ impl Relay {
 
     /// Whether what a client wants has come through this node already.
     pub(crate) fn is_loop(&self, client: &Client) -> bool {
-        client
-            .via
-            .split(',')
-            .filter_map(|hop| hop.split_whitespace().nth(1))
-            .any(|node| node == self.node)
+        self.node.is_in(&client.via)
+    }
+
+    /// The name of this node in `Via`.
+    pub(crate) fn node(&self) -> &Pseudonym {
+        &self.node
     }
 
     /// The nodes that a relay made for `client` goes through.
     fn via(&self, client: &Client) -> String {
-        match client.via.as_str() {
-            "" => format!("1.1 {}", self.node),
-            before => format!("{before}, 1.1 {}", self.node),
-        }
+        self.node.relay(&client.via)
     }
 
-    /// Where a stream of this vhost is pulled from for such a client, when the vhost is an edge's.
+    /// Where a stream of this vhost is pulled from, or pushed to, for such a client, when the vhost is an edge's.
     pub(crate) fn upstream(&self, vhost: &str, client: &Client) -> Option<Arc<Upstream>> {
         let edges = self.edges.read();
         let edge = edges.get(vhost)?;
@@ -173,10 +173,21 @@ impl Relay {
 
     /// Another node as the place to pull from: `rtmp://host:port`, `http://host:port` or the same over TLS.
     pub(crate) fn node_upstream(&self, node: &Remote, settings: &Vhost) -> Arc<Upstream> {
-        let scheme = node.scheme.unwrap_or(Scheme::Rtmp);
-        let node = vec![node.clone()];
-        let sources = Sources::new(node, scheme, &settings.cluster, &self.dialer);
-        Arc::new(Upstream::new(Arc::new(sources)))
+        Arc::new(Upstream::new(self.node_sources(Some(node), settings)))
+    }
+
+    /// The node that has a stream, when it is not known yet which: the registry is asked.
+    pub(crate) fn unknown_node(&self, settings: &Vhost) -> Arc<Upstream> {
+        Arc::new(Upstream::new(self.node_sources(None, settings)))
+    }
+
+    /// The registry says that the stream, which is pulled from a node, is at this one now.
+    fn follow(&self, upstream: &Upstream, node: &Remote, settings: &Vhost) {
+        upstream.replace(self.node_sources(Some(node), settings));
+    }
+
+    fn node_sources(&self, node: Option<&Remote>, settings: &Vhost) -> Arc<Sources> {
+        Arc::new(Sources::of_node(node, &settings.cluster, &self.dialer))
     }
 
     /// The addresses of another node.
@@ -211,8 +222,32 @@ impl Relay {
         let listed = self.cards.enter(Way::Pull, key, RelayBy::Players, None);
         let pull = Pull::new(errand, Arc::clone(settings), listed);
         let waiter = Waiter::new(&pull);
-        self.begin(live, pulls, pull, &Handle::current());
+        self.begin(live, pulls, pull, &Handle::current(), None);
         waiter
+    }
+
+    /// Goes on, with a pull, with a stream that was published here, and whose players stay. `client`: one of them. `on_busy`: what becomes of
+    /// a publisher that is here. False when the stream cannot be had.
+    pub(crate) fn carry_over(
+        &self,
+        live: &Live,
+        upstream: Arc<Upstream>,
+        stream: &Arc<Stream>,
+        client: &Client,
+        on_busy: OnBusy,
+    ) -> bool {
+        let key = stream.key();
+        let errand = self.errand(upstream, key, client);
+        let listed = self.cards.enter(Way::Pull, key, RelayBy::Players, None);
+        let pull = Pull::new(errand, Arc::clone(stream.settings()), listed);
+        let pulls = self.pulls.lock();
+        let Some(carried) = Carried::take(live, &pull, stream, on_busy) else {
+            return false;
+        };
+        self.begin(live, pulls, pull, &Handle::current(), Some(carried));
+        // What is pulled is not forwarded: the node that has the stream does that.
+        self.stop_forward(stream);
+        true
     }
 
     /// Begins a pull, on the runtime.
@@ -222,11 +257,12 @@ impl Relay {
         mut pulls: MutexGuard<'_, Pulls>,
         pull: Arc<Pull>,
         runtime: &Handle,
+        carried: Option<Carried>,
     ) {
         pulls.insert(pull.key().clone(), Arc::clone(&pull));
         drop(pulls);
         let all = Arc::clone(&self.pulls);
-        pull.spawn(live, runtime, move |ended| {
+        pull.spawn(live, runtime, carried, move |ended| {
             let mut all = all.lock();
             let known = all.get(ended.key());
             if known.is_some_and(|known| std::ptr::eq(Arc::as_ptr(known), ended)) {
@@ -271,9 +307,10 @@ impl Relay {
     }
 
     /// Ends the pull of a stream that will be published here. Its players stay.
-    async fn yield_pull(&self, key: &StreamKey) {
+    pub(crate) async fn yield_pull(&self, key: &StreamKey) {
         let pull = self.pulls.lock().get(key).cloned();
-        if let Some(pull) = pull {
+        // One that an operator wants gives way by the rules of publishers.
+        if let Some(pull) = pull.filter(|pull| !pull.is_order()) {
             pull.cancel().await;
         }
     }
@@ -298,7 +335,6 @@ fn edges(config: &config::Live, dialer: &Arc<Dialer>) -> HashMap<String, Edge> {
 struct Asked {
     rtmp: Arc<Sources>,
     http: Arc<Sources>,
-    publish: Option<Arc<Sources>>,
 }
 
 impl Asked {
@@ -329,16 +365,9 @@ impl Asked {
                 (rtmp_or_all, Some(http.unwrap_or_else(|| all(Scheme::Rtmp))))
             }
         };
-        let default = match cluster.protocol {
-            RelayProtocol::Rtmp | RelayProtocol::FollowClient => Scheme::Rtmp,
-            RelayProtocol::Rtmps => Scheme::Rtmps,
-            RelayProtocol::Flv => Scheme::Http,
-            RelayProtocol::Flvs => Scheme::Https,
-        };
         Asked {
             http: http.unwrap_or_else(|| Arc::clone(&rtmp)),
             rtmp,
-            publish: made(default, &|scheme: Scheme| scheme.is_rtmp()),
         }
     }
 }
@@ -351,7 +380,6 @@ impl Edge {
             cluster: cluster.clone(),
             rtmp: upstream(asked.rtmp),
             http: upstream(asked.http),
-            publish: asked.publish.map(upstream),
         }
     }
 
@@ -364,16 +392,8 @@ impl Edge {
         let asked = Asked::new(cluster, dialer);
         self.rtmp.replace(asked.rtmp);
         self.http.replace(asked.http);
-        let publish = match (self.publish, asked.publish) {
-            (Some(known), Some(sources)) => {
-                known.replace(sources);
-                Some(known)
-            }
-            (_, sources) => sources.map(|sources| Arc::new(Upstream::new(sources))),
-        };
         Edge {
             cluster: cluster.clone(),
-            publish,
             ..self
         }
     }

@@ -169,7 +169,7 @@ impl Relay {
             .enter(Way::Pull, key, RelayBy::Operator, Some(shown));
         let pull = Pull::new(errand, settings, listed);
         let id = pull.card().id;
-        self.begin(live, pulls, pull, &live.relays_run_on());
+        self.begin(live, pulls, pull, &live.relays_run_on(), None);
         Ok(Started { id, new: true })
     }
 

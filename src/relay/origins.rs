@@ -120,6 +120,14 @@ impl Origins {
         self.known().max(self.remotes.len())
     }
 
+    /// Whether this server, and no other, is configured.
+    pub(crate) fn are(&self, remote: &Remote) -> bool {
+        let [(only, _)] = self.remotes.as_slice() else {
+            return false;
+        };
+        only == remote
+    }
+
     fn known(&self) -> usize {
         self.backends().get_backend().len()
     }
@@ -286,7 +294,7 @@ impl ServiceDiscovery for Names {
                 backends.insert(backend);
             }
         }
-        if backends.is_empty() {
+        if backends.is_empty() && !self.remotes.is_empty() {
             return Error::e_explain(ErrorType::InternalError, missing);
         }
         Ok((backends, HashMap::new()))
@@ -352,5 +360,98 @@ impl HealthCheck for Check {
 
     fn backend_summary(&self, backend: &Backend) -> String {
         backend.addr.to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Streams that are asked for.
+    const STREAMS: usize = 2_000;
+
+    fn origins(servers: &[&str]) -> Origins {
+        let remotes = servers.iter().map(|server| server.parse().expect("a host"));
+        let cluster = Cluster {
+            balance: OriginBalance::Hash,
+            ..Cluster::default()
+        };
+        Origins::new(
+            remotes.collect(),
+            Scheme::Rtmp,
+            &cluster,
+            &Arc::new(Dialer::new(&crate::config::Live::default())),
+        )
+    }
+
+    async fn homes(origins: &Origins, tried: &[SocketAddr]) -> Vec<SocketAddr> {
+        let mut homes = Vec::new();
+        for n in 0..STREAMS {
+            let key = format!("live/stream-{n}");
+            let next = origins.next(key.as_bytes(), tried, Among::All).await;
+            homes.push(next.expect("an origin").address);
+        }
+        homes
+    }
+
+    const SERVERS: [&str; 5] = ["10.0.0.1", "10.0.0.2", "10.0.0.3", "10.0.0.4", "10.0.0.5"];
+
+    fn address(server: &str) -> SocketAddr {
+        SocketAddr::new(server.parse().expect("an address"), 1935)
+    }
+
+    #[tokio::test]
+    async fn streams_keep_their_homes_when_an_origin_comes_or_goes() {
+        let (four, five) = (origins(&SERVERS[..4]), origins(&SERVERS));
+        let (before, after) = (homes(&four, &[]).await, homes(&five, &[]).await);
+        let added = address(SERVERS[4]);
+        let mut moved = 0;
+        for (was, is) in before.iter().zip(&after) {
+            // From four to five: to the new one, or not at all. From five to four: only that one's streams.
+            assert!(is == was || *is == added);
+            moved += usize::from(is != was);
+        }
+        // A fifth of them, more or less: ketama has 160 points for each server.
+        assert!((STREAMS / 8..STREAMS / 3).contains(&moved), "{moved}");
+        for server in &SERVERS {
+            let streams = after.iter().filter(|home| **home == address(server));
+            let streams = streams.count();
+            assert!((STREAMS / 10..STREAMS / 3).contains(&streams), "{streams}");
+        }
+        // The order in which they are named says nothing, and each edge finds the same homes.
+        let mut turned = SERVERS;
+        turned.reverse();
+        assert_eq!(homes(&origins(&turned), &[]).await, after);
+    }
+
+    #[tokio::test]
+    async fn streams_of_an_origin_that_failed_move_and_come_back() {
+        let five = origins(&SERVERS);
+        let before = homes(&five, &[]).await;
+        let lost = address(SERVERS[2]);
+        five.failed(lost);
+        let meanwhile = homes(&five, &[]).await;
+        for (was, is) in before.iter().zip(&meanwhile) {
+            assert!(*is != lost && (is == was || *was == lost));
+        }
+        // Those who have to move are spread over all others.
+        let mut heirs: Vec<_> = before
+            .iter()
+            .zip(&meanwhile)
+            .filter(|(was, is)| was != is)
+            .map(|(_, is)| *is)
+            .collect();
+        heirs.sort();
+        heirs.dedup();
+        assert_eq!(heirs.len(), 4);
+        five.worked(lost);
+        assert_eq!(homes(&five, &[]).await, before);
+        // When all have been tried but those that failed, these are asked: better than nobody.
+        for server in SERVERS {
+            five.failed(address(server));
+        }
+        assert_eq!(homes(&five, &[]).await, before);
+        let tried: Vec<_> = SERVERS.map(address).to_vec();
+        assert!(five.next(b"live/x", &tried, Among::All).await.is_none());
     }
 }

@@ -3,6 +3,9 @@
 //! A pull is a publisher like any other. When its origin is lost it keeps the claim and asks the others; players stay, and go on at
 //! a keyframe with time continuous. When no origin gives the stream at once, the claim is let go, the hub holds the players for
 //! `republish_wait`, and the pull goes on asking.
+//!
+//! A pull from a node of the registry asks the registry each time: the stream may have moved. Where it moved away from here, the pull begins
+//! with the players that the stream had ([`Carried`]), and holds them until the other node gives it.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -14,7 +17,7 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tracing::{Instrument, info, info_span, warn};
 
-use crate::config::Vhost;
+use crate::config::{OnBusy, Remote, Vhost};
 use crate::hub::{EndReason, PushError, Stream, StreamKey};
 use crate::ingest::{Ingest, Refused};
 use crate::media::FrameKind;
@@ -26,12 +29,19 @@ use super::card::{Card, Listed, RelayBy};
 use super::errand::{Errand, Opened, Sources, Unopened};
 use super::failure::{Answer, Failure};
 use super::origins::Candidate;
+use super::push::Stop;
 use super::source::{Packet, Source};
 use super::standby::Standby;
 use super::target::Target;
 
 /// How often a pull looks whether it is still wanted, and at its claim.
 const TICK: Duration = Duration::from_millis(100);
+
+/// How long players that were carried over are held for the node that took their stream, at least: its publisher has just come, and may
+/// have sent nothing yet.
+const CARRY: Duration = Duration::from_secs(10);
+/// The longest pause between two questions meanwhile: what it adds to the gap that players see.
+const CARRY_PAUSE: Duration = Duration::from_millis(300);
 
 /// A pull at work, as those see it who wait for it.
 pub(super) struct Pull {
@@ -44,7 +54,7 @@ pub(super) struct Pull {
     waiters: AtomicUsize,
     /// No origin answered when it was last tried.
     away: AtomicBool,
-    cancelled: AtomicBool,
+    cancelled: Stop,
     over: watch::Sender<Option<Over>>,
 }
 
@@ -105,7 +115,7 @@ impl Pull {
             listed: Mutex::new(Some(listed)),
             waiters: AtomicUsize::new(0),
             away: AtomicBool::new(false),
-            cancelled: AtomicBool::new(false),
+            cancelled: Stop::default(),
             over: watch::Sender::new(None),
         })
     }
@@ -119,7 +129,7 @@ impl Pull {
 
     /// It is no longer wanted, whoever plays. Returns when it has let the stream go.
     pub(super) async fn cancel(self: Arc<Self>) {
-        self.cancelled.store(true, Ordering::Relaxed);
+        self.cancelled.tell();
         let mut over = self.over.subscribe();
         let _ = over.wait_for(Option::is_some).await;
     }
@@ -151,6 +161,7 @@ impl Pull {
         self: &Arc<Self>,
         live: &Live,
         runtime: &Handle,
+        carried: Option<Carried>,
         done: impl FnOnce(&Self) + Send + 'static,
     ) {
         let key = self.key();
@@ -161,14 +172,23 @@ impl Pull {
             app = key.app(),
             stream = key.stream(),
         );
+        let (ingest, stream, carried_until) = match carried {
+            Some(carried) => (
+                Some(carried.ingest),
+                Some(carried.stream),
+                Some(carried.until),
+            ),
+            None => (None, None, None),
+        };
         let work = Work {
             pull: Arc::clone(self),
             live: live.clone(),
             sources: self.errand.upstream.now(),
-            ingest: None,
-            stream: None,
+            ingest,
+            stream,
             standby: None,
             unwanted_since: None,
+            carried_until,
         };
         live.counters().count(Count::Pull);
         let pull = Arc::clone(self);
@@ -182,6 +202,39 @@ impl Pull {
             end.over = work.run().await;
         };
         runtime.spawn(task.instrument(span));
+    }
+}
+
+/// A stream that was published here, its players with it, and the claim on it.
+pub(super) struct Carried {
+    ingest: Ingest,
+    stream: Arc<Stream>,
+    until: Instant,
+}
+
+impl Carried {
+    /// Takes the claim, from the publisher too if `on_busy` says so.
+    pub(super) fn take(
+        live: &Live,
+        pull: &Pull,
+        stream: &Arc<Stream>,
+        on_busy: OnBusy,
+    ) -> Option<Self> {
+        let settings = &pull.settings;
+        let ingest = Ingest::relay(live, pull.key(), settings, "another node", on_busy).ok()?;
+        if !ingest
+            .stream()
+            .is_some_and(|claimed| Arc::ptr_eq(&claimed, stream))
+        {
+            // It ended this very moment, and the claim is on a new one that nobody plays.
+            ingest.finish_stream("publisher_left");
+            return None;
+        }
+        Some(Carried {
+            ingest,
+            stream: Arc::clone(stream),
+            until: Instant::now() + settings.publish.republish_wait.max(CARRY),
+        })
     }
 }
 
@@ -213,6 +266,8 @@ struct Work {
     stream: Option<Arc<Stream>>,
     standby: Option<Standby>,
     unwanted_since: Option<Instant>,
+    /// Until then no word of an origin ends it, and the claim is kept; unset by the first frame.
+    carried_until: Option<Instant>,
 }
 
 /// Why frames no longer come from an origin.
@@ -226,6 +281,7 @@ enum Stopped {
 impl Work {
     async fn run(mut self) -> Over {
         let mut backoff = Backoff::new(self.sources.cluster.retry);
+        let mut carry_backoff = Backoff::new(CARRY_PAUSE);
         let mut last: Option<SocketAddr> = None;
         loop {
             if let Some(reason) = self.done() {
@@ -234,10 +290,15 @@ impl Work {
             self.pull.card.connecting();
             let (opened, kept) = match self.warm().await {
                 Some((opened, kept)) => (Ok(opened), kept),
-                None => tokio::select! {
-                    opened = self.pull.errand.open(last) => (opened, Vec::new()),
-                    () = self.pull.card.stopped() => continue,
-                },
+                None => {
+                    let pull = Arc::clone(&self.pull);
+                    tokio::select! {
+                        opened = self.open(last) => (opened, Vec::new()),
+                        // A publisher waits for it.
+                        () = pull.cancelled.told() => continue,
+                        () = pull.card.stopped() => continue,
+                    }
+                }
             };
             match opened {
                 Ok(opened) => {
@@ -255,11 +316,12 @@ impl Work {
                         }
                         Stopped::Lost(failure) => self.lost(&candidate, &failure),
                     }
-                    if last.is_some() && self.sources.origins.count() <= 1 {
+                    if self.sources.origins.count() <= 1 {
                         // Nobody else is there to be asked meanwhile.
                         self.pause(&mut backoff).await;
                     }
                 }
+                Err(_) if self.is_carried() => self.pause(&mut carry_backoff).await,
                 Err(Unopened {
                     answer: Some(answer),
                     away,
@@ -281,6 +343,30 @@ impl Work {
                 }
             }
         }
+    }
+
+    /// Asks the origins; where the registry says which, the node that has the stream now.
+    async fn open(&mut self, last: Option<SocketAddr>) -> Result<Opened<Source>, Unopened> {
+        if self.sources.is_node
+            && let Some(cluster) = self.live.cluster()
+            && let Some(lease) = cluster.find(self.pull.key()).await
+            && let Some(node) = lease.addresses.to_node().and_then(Remote::at)
+            && !self.sources.origins.are(&node)
+        {
+            info!(node = lease.node, "the stream is at another node now");
+            let Pull {
+                errand, settings, ..
+            } = &*self.pull;
+            let relay = self.live.relay();
+            relay.follow(&errand.upstream, &node, settings);
+            self.look_at_sources();
+        }
+        self.pull.errand.open(last).await
+    }
+
+    fn is_carried(&self) -> bool {
+        self.carried_until
+            .is_some_and(|until| Instant::now() < until)
     }
 
     async fn warm(&mut self) -> Option<(Opened<Source>, Vec<Packet>)> {
@@ -371,6 +457,7 @@ impl Work {
 
     /// The stream is ours, or ours still, but from another origin.
     async fn claim(&mut self, candidate: &Candidate) -> Result<(), Stopped> {
+        self.carried_until = None;
         let origin = candidate.remote.to_string();
         let card = Arc::clone(&self.pull.card);
         if let Some(ingest) = &mut self.ingest {
@@ -382,7 +469,9 @@ impl Work {
         let (key, settings) = (self.pull.key(), &self.pull.settings);
         let claimed = match self.pull.is_order() {
             true => Ingest::order(&self.live, key, settings, &origin).await,
-            false => Ingest::relay(&self.live, key, settings, &origin).map_err(Refused::from),
+            // Not from a publisher that came while the origins were away, whatever becomes of publishers among themselves.
+            false => Ingest::relay(&self.live, key, settings, &origin, OnBusy::Reject)
+                .map_err(Refused::from),
         };
         match claimed {
             Ok(ingest) => {
@@ -434,7 +523,7 @@ impl Work {
         if self.pull.card.is_stopped() {
             return Some(EndReason::Operator.name());
         }
-        if self.pull.cancelled.load(Ordering::Relaxed) {
+        if self.pull.cancelled.is_told() {
             return Some("published_here");
         }
         if self.pull.is_order() {
@@ -446,8 +535,15 @@ impl Work {
             return None;
         }
         let since = *self.unwanted_since.get_or_insert_with(Instant::now);
-        let idle = self.sources.cluster.idle;
-        (since.elapsed() >= idle).then_some(EndReason::Idle.name())
+        if since.elapsed() < self.sources.cluster.idle {
+            return None;
+        }
+        let ended = match &self.stream {
+            Some(stream) => self.live.hub().end_unplayed(stream, EndReason::Idle),
+            None => true,
+        };
+        // Else one came this very moment.
+        ended.then_some(EndReason::Idle.name())
     }
 
     async fn pause(&mut self, backoff: &mut Backoff) {
@@ -461,7 +557,7 @@ impl Work {
     /// Lets the stream go. Players that are there end now when the origins have no more of it: these have waited for its publisher
     /// already.
     fn end(&mut self, reason: &'static str, answer: Option<Answer>) -> Over {
-        let now = answer.is_some() || reason == EndReason::Idle.name();
+        let now = answer.is_some();
         if let Some(ingest) = self.ingest.take() {
             if now {
                 ingest.finish_stream(reason);

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 use crate::hub::{Log, Place, Read, Seat, Unit, Watch};
 use crate::media::flv::{TAG_AUDIO, TAG_VIDEO, Tags};
@@ -13,7 +13,7 @@ use crate::media::{FrameKind, metadata};
 
 use super::card::Card;
 use super::failure::Failure;
-use super::rtmp::Rtmp;
+use super::sink::Sink;
 use super::source::Packet;
 
 /// Units taken from the log at once.
@@ -173,28 +173,63 @@ fn take(bytes: bytes::Bytes, packets: &mut Vec<Packet>) {
     }));
 }
 
-/// Sends what the log has until the stream ends or the push is to stop (then Ok), or the server ends.
-pub(super) async fn pump(rtmp: &mut Rtmp, reader: &mut Reader, card: &Card) -> Result<(), Failure> {
+/// Told to pushes that are to end.
+pub(super) struct Stop(watch::Sender<bool>);
+
+impl Default for Stop {
+    fn default() -> Self {
+        Stop(watch::Sender::new(false))
+    }
+}
+
+impl Stop {
+    pub(super) fn tell(&self) {
+        self.0.send_replace(true);
+    }
+
+    pub(super) fn is_told(&self) -> bool {
+        *self.0.borrow()
+    }
+
+    /// Returns when it was told.
+    pub(super) async fn told(&self) {
+        // The sender is here.
+        let _ = self.0.subscribe().wait_for(|told| *told).await;
+    }
+}
+
+/// Sends what the log has until the stream ends (then Ok and nothing), or `until` returns, or the server ends it. It stops between two
+/// writes, so that what was begun can be ended properly.
+pub(super) async fn pump<T>(
+    sink: &mut Sink,
+    reader: &mut Reader,
+    card: &Card,
+    until: impl Future<Output = T>,
+) -> Result<Option<T>, Failure> {
     let mut packets = Vec::new();
-    // Looked at between writes only: what is half sent cannot be followed by a goodbye.
-    while !card.is_stopped() {
+    tokio::pin!(until);
+    loop {
+        tokio::select! {
+            biased;
+            told = &mut until => return Ok(Some(told)),
+            () = std::future::ready(()) => {}
+        }
         packets.clear();
         match reader.read(&mut packets) {
             State::Packets => {
-                rtmp.publish(&packets).await?;
+                sink.publish(&packets).await?;
                 card.carried(bytes_of(&packets));
             }
-            State::Ended => return Ok(()),
+            State::Ended => return Ok(None),
             State::Edge => {
                 tokio::select! {
-                    failure = rtmp.listen() => return Err(failure),
+                    failure = sink.listen() => return Err(failure),
+                    told = &mut until => return Ok(Some(told)),
                     () = reader.news() => {}
-                    () = card.stopped() => {}
                 }
             }
         }
     }
-    Ok(())
 }
 
 /// Bytes of media.

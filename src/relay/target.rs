@@ -144,6 +144,11 @@ impl Target {
         })
     }
 
+    /// Whether both are at the same server.
+    pub(crate) fn is_at(&self, other: &Self) -> bool {
+        (&self.host, self.port) == (&other.host, other.port)
+    }
+
     /// RTMP's app and stream: cut at the last slash.
     pub(crate) fn app_and_stream(&self) -> (&str, &str) {
         self.path.rsplit_once('/').unwrap_or(("", &self.path))

@@ -32,6 +32,7 @@ mod shutdown;
 mod slow;
 #[path = "../support/mod.rs"]
 mod support;
+mod takeover;
 mod time;
 mod tls;
 mod vhosts;

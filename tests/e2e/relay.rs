@@ -1,9 +1,11 @@
 //! Streams between servers: edges and origins, real processes on loopback.
 
+mod edge;
 mod failover;
 mod loops;
 mod names;
 mod play;
+mod post;
 mod protocols;
 mod publish;
 mod redirects;

@@ -1,5 +1,6 @@
 //! The rest, proxied: routes to nginx, to servers of a test's own and to another server of this kind.
 
+mod circles;
 mod examples;
 mod servers;
 

@@ -128,6 +128,18 @@ impl Player {
         lock(&self.state).arrivals.get(tag).copied()
     }
 
+    /// The longest time without a tag, from `since` on.
+    pub fn longest_gap(&self, since: Instant) -> Duration {
+        let state = lock(&self.state);
+        let mut last = since;
+        let mut longest = Duration::ZERO;
+        for at in state.arrivals.iter().filter(|at| **at > since) {
+            longest = longest.max(at.saturating_duration_since(last));
+            last = *at;
+        }
+        longest
+    }
+
     /// The status, once the head of the answer has come.
     pub fn status(&self) -> Option<u16> {
         lock(&self.state).status

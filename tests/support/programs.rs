@@ -167,6 +167,12 @@ impl Job {
         self.text("stdout")
     }
 
+    /// How much of it, in bytes.
+    pub fn stdout_bytes(&self) -> u64 {
+        let file = self.folder.path().join("stdout");
+        std::fs::metadata(file).map_or(0, |file| file.len())
+    }
+
     /// The process, for `/proc`.
     pub fn pid(&self) -> u32 {
         self.child.id()

@@ -131,6 +131,65 @@ fn busy_is_rejected_or_kicked() {
 }
 
 #[test]
+fn a_claim_can_be_taken_whatever_is_configured() {
+    let rig = Rig::new(|_| {});
+    let old = rig.publish();
+    rig.video_headers(&old, 0);
+    rig.audio_headers(&old, 0);
+    rig.key(&old, 0);
+    let stream = rig.stream().unwrap();
+    let seat = stream.open(Format::Flv, 0).unwrap();
+    let from = seat.log().next_seq();
+    let new = rig
+        .hub
+        .claim(key("s"), &rig.settings, OnBusy::Kick, rig.now)
+        .unwrap();
+    assert_eq!(old.ended(), Some(EndReason::Kicked));
+    assert_eq!(old.finish().video_frames, 1);
+    // It begins twice, as a pull does whose origin is lost before its first keyframe: players have these headers already.
+    new.renew(rig.now);
+    rig.video_headers(&new, 5_000);
+    rig.audio_headers(&new, 5_000);
+    rig.key(&new, 5_000);
+    let mut units = Vec::new();
+    seat.log().read(from, usize::MAX, usize::MAX, &mut units);
+    let came: Vec<FlvTag> = units
+        .iter()
+        .flat_map(|unit| Tags::of(unit.data.body()))
+        .collect();
+    let shape = shape(&came);
+    assert!(shape.contains('K') && !shape.contains("hdr"), "{shape}");
+    assert!(
+        rig.hub
+            .claim(key("s"), &rig.settings, OnBusy::Reject, rig.now)
+            .is_err()
+    );
+}
+
+#[test]
+fn a_stream_that_is_played_is_not_ended_for_want_of_players() {
+    let rig = Rig::new(|_| {});
+    let publisher = rig.publish();
+    rig.audio_headers(&publisher, 0);
+    rig.video_headers(&publisher, 0);
+    rig.key(&publisher, 0);
+    let stream = rig.stream().unwrap();
+    let seat = stream.open(Format::Flv, 0).unwrap();
+    assert!(!rig.hub.end_unplayed(&stream, EndReason::Idle));
+    assert_eq!(publisher.ended(), None);
+    drop(seat);
+    assert!(rig.hub.end_unplayed(&stream, EndReason::Idle));
+    assert_eq!(publisher.ended(), Some(EndReason::Idle));
+    assert!(matches!(stream.open(Format::Flv, 0), Err(SeatError::Ended)));
+    assert!(rig.stream().is_none());
+    // What it sent is known all the same.
+    assert_eq!(publisher.finish().video_frames, 1);
+    assert_eq!(rig.hub.frames().video_frames, 1);
+    let again = rig.publish();
+    assert_eq!(again.ended(), None);
+}
+
+#[test]
 fn a_claim_is_released_however_it_ends() {
     let rig = Rig::new(|v| v.publish.republish_wait = Duration::ZERO);
     let hub = rig.hub.clone();

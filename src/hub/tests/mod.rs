@@ -12,7 +12,7 @@ use bytes::Bytes;
 use super::*;
 use crate::config::{OnBusy, Vhost};
 use crate::media::FrameKind;
-use crate::media::flv::{FlvReader, FlvTag, TAG_AUDIO, TAG_SCRIPT, TAG_VIDEO};
+use crate::media::flv::{FlvReader, FlvTag, TAG_AUDIO, TAG_SCRIPT, TAG_VIDEO, Tags};
 
 const LIMITS: HubLimits = HubLimits {
     streams: 0,

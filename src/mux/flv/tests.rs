@@ -1,6 +1,6 @@
 use super::*;
 use crate::media::fixtures::*;
-use crate::media::flv::{FlvHeader, FlvReader, FlvTag};
+use crate::media::flv::{FlvHeader, FlvReader, FlvTag, MAX_BODY_SIZE};
 use bytes::Bytes;
 use proptest::prelude::*;
 

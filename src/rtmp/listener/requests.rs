@@ -112,6 +112,7 @@ impl Connection {
         begun.map_err(|refused| match refused {
             Refused::Name(_)
             | Refused::Elsewhere(_)
+            | Refused::Origin(Answer::Taken)
             | Refused::Claim(PublishError::Busy { .. }) => bad_name(&refused.to_string()),
             refused => Reject::new("NetStream.Publish.Denied", refused.to_string()),
         })

@@ -9,20 +9,6 @@ use super::super::support::server::Server;
 use super::super::support::{PATIENCE, fixtures, http, stays, wait_for};
 use super::{edge_of, lines, rtmp_of};
 
-/// The longest time without a frame, from `since` on.
-fn longest_gap(player: &Player, since: Instant) -> Duration {
-    let mut last = since;
-    let mut longest = Duration::ZERO;
-    for n in 0..player.tag_count() {
-        let Some(at) = player.arrival(n).filter(|at| *at > since) else {
-            continue;
-        };
-        longest = longest.max(at.saturating_duration_since(last));
-        last = at;
-    }
-    longest
-}
-
 /// Two origins with the same stream, and 20 players at an edge. The origin that is pulled from is ended by `signal`: no player is lost, and the
 /// longest gap is at most `most`.
 fn one_of_two_origins(signal: i32, more: &str, most: Duration) {
@@ -64,11 +50,8 @@ fn one_of_two_origins(signal: i32, more: &str, most: Duration) {
             flv.tags.len() >= before + 150
         });
     }
-    let gaps: Vec<Duration> = players
-        .iter()
-        .map(|player| longest_gap(player, since))
-        .collect();
-    let longest = gaps.iter().max().copied().expect("players");
+    let gaps = players.iter().map(|player| player.longest_gap(since));
+    let longest = gaps.max().expect("players");
     let lost = players.iter().filter(|p| p.ended().is_some()).count();
     println!("signal {signal}, {more}: longest gap {longest:?}, players lost {lost}");
     assert_eq!(lost, 0);

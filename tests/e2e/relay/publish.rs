@@ -12,7 +12,7 @@ use super::super::support::programs::{self, FFMPEG_DEBIAN};
 use super::super::support::rtmp::Client;
 use super::super::support::server::Server;
 use super::super::support::{PATIENCE, fixtures, stays, wait_for};
-use super::{edge_of, lines, rtmp_of};
+use super::{edge_of, http_of, lines, rtmp_of};
 
 /// What is published at an edge is played there, at its origin, and at another edge.
 #[test]
@@ -290,4 +290,78 @@ fn a_back_end_says_where_to_forward() {
     });
     Player::open(&fixed, "/live/y.flv")
         .wait("a second", PATIENCE, |flv| flv.frames(VIDEO).len() > 25);
+}
+
+/// Two edges with the same name, and an origin whose newcomer takes the stream: the first publisher is told, and its edge does not take the
+/// stream back.
+#[test]
+fn a_stream_that_the_origin_gave_to_another_stays_there() {
+    let origin = Server::start("vhosts:\n  __defaultVhost__:\n    publish: { on_busy: kick }\n");
+    for (protocol, address) in [("rtmp", rtmp_of(&origin)), ("flv", http_of(&origin))] {
+        let start = || {
+            Server::start(&edge_of(
+                std::slice::from_ref(&address),
+                &format!("protocol: {protocol}, retry: 100ms"),
+            ))
+        };
+        let (a, b) = (start(), start());
+        let name = format!("x-{protocol}");
+        let first = Feed::start(&a, "live", &name, Plan::of(&fixtures::h264_aac()));
+        origin.wait_stream(&format!("/live/{name}.flv"));
+        let second = Feed::start(&b, "live", &name, Plan::of(&fixtures::h264_aac()));
+        wait_for("the first publisher is ended", PATIENCE, || {
+            (!first.is_running()).then_some(())
+        });
+        a.wait_log(&["publish ended", "kicked"], PATIENCE);
+        let player = Player::open(&b, &format!("/live/{name}.flv"));
+        player.wait("three seconds", PATIENCE, |flv| {
+            flv.frames(VIDEO).len() > 75
+        });
+        assert!(second.is_running(), "{protocol}");
+        assert_eq!(lines(&a, &["pushed to the origin"]), 1, "{protocol}");
+    }
+}
+
+/// A destination that hangs: the stream, its players and the other destination do not notice. When it goes on, so does its push, at a keyframe.
+#[test]
+fn a_destination_that_hangs_slows_nobody() {
+    let hanging = Server::start("");
+    let other = Server::start("");
+    let server = Server::start(&format!(
+        "vhosts:\n  __defaultVhost__:\n    play: {{ queue_length: 2s }}\n    forward: {{ enabled: on, destination: [\"{}\", \"{}\"] }}\n",
+        rtmp_of(&hanging),
+        rtmp_of(&other)
+    ));
+    // Large pictures, so that what the kernel takes for the one that hangs is soon full.
+    let plan = Plan::of(&fixtures::h264_aac()).with_pictures_of(60_000);
+    let feed = Feed::start(&server, "live", "x", plan);
+    let players = [&server, &other].map(|at| Player::open(at, "/live/x.flv"));
+    let there = Player::open(&hanging, "/live/x.flv");
+    for player in players.iter().chain([&there]) {
+        player.wait("a second", PATIENCE, |flv| flv.frames(VIDEO).len() > 25);
+    }
+    let since = Instant::now();
+    hanging.signal(libc::SIGSTOP);
+    let wanted = players[0].flv().frames(VIDEO).len() + 150;
+    for player in &players {
+        player.wait("six seconds", PATIENCE, |flv| {
+            flv.frames(VIDEO).len() >= wanted
+        });
+        let gap = player.longest_gap(since);
+        assert!(gap < Duration::from_secs(2), "{gap:?}");
+        let flv = player.flv();
+        assert_continuous(&flv.frames(VIDEO), 200);
+    }
+    hanging.signal(libc::SIGCONT);
+    let now = there.flv().frames(VIDEO).len();
+    let flv = there.wait("it goes on", PATIENCE, |flv| {
+        flv.frames(VIDEO).len() > now + 100
+    });
+    let sent = feed.sent();
+    for frame in flv.frames(VIDEO) {
+        assert!(
+            sent.iter().any(|tag| tag.body == frame.body),
+            "what came was sent"
+        );
+    }
 }
