@@ -203,7 +203,7 @@ async fn read_body(session: &mut Session, ingest: &mut Ingest) -> std::result::R
                         // Reserved types (FLV 10.1 §E.4.1) are passed over.
                         _ => continue,
                     };
-                    match ingest.push(kind, tag.timestamp_ms, body) {
+                    match ingest.push(kind, tag.timestamp_ms, body, Instant::now()) {
                         Ok(()) => {}
                         Err(PushError::Ended(reason)) => return Err(Ended::Claim(reason).into()),
                         Err(PushError::Malformed(error)) => return Err(error.into()),
