@@ -8,6 +8,7 @@
 
 use std::io;
 use std::net::TcpStream;
+use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
@@ -90,6 +91,8 @@ struct Seat {
     received: u64,
     /// It is looked at again though nothing may come.
     again: bool,
+    /// The other side has closed, so that nothing tells of the end but reading on.
+    closing: bool,
     shutdown: ShutdownWatch,
     back: oneshot::Sender<Read>,
 }
@@ -145,6 +148,7 @@ impl Readers {
             traffic,
             received: 0,
             again: false,
+            closing: false,
             shutdown,
             back,
         };
@@ -195,14 +199,18 @@ impl Reader {
             for token in std::mem::take(&mut self.again) {
                 if let Some(seat) = self.seat(token) {
                     seat.again = false;
-                    self.turn(token, false, now);
+                    self.turn(token, now);
                 }
             }
             for event in &events {
                 match event.token() {
                     BELL => self.open_mail(now),
                     Token(token) => {
-                        self.turn(token, event.is_read_closed() || event.is_error(), now)
+                        if let Some(seat) = self.seat(token) {
+                            // It is told once, and what came before may take several turns.
+                            seat.closing |= event.is_read_closed() || event.is_error();
+                            self.turn(token, now);
+                        }
                     }
                 }
             }
@@ -238,17 +246,17 @@ impl Reader {
                 self.give_back(token, Why::Over(error.into()));
             } else {
                 // What the session holds was decoded; what the socket holds is told by its registration.
-                self.turn(token, false, now);
+                self.turn(token, now);
             }
         }
     }
 
-    /// Reads what there is. `closing`: the other side has closed, so that nothing tells of the end but reading on.
-    fn turn(&mut self, token: usize, closing: bool, now: Instant) {
+    /// Reads what there is.
+    fn turn(&mut self, token: usize, now: Instant) {
         let Some(seat) = self.seat(token) else {
             return;
         };
-        match seat.turn(closing, now) {
+        match contained(|| seat.turn(now)) {
             Ok(true) => {}
             Ok(false) => {
                 if !std::mem::replace(&mut seat.again, true) {
@@ -264,7 +272,7 @@ impl Reader {
             let Some(seat) = self.seat(token) else {
                 continue;
             };
-            if let Err(why) = seat.check(now) {
+            if let Err(why) = contained(|| seat.check(now)) {
                 self.give_back(token, why);
             }
         }
@@ -296,9 +304,18 @@ impl Reader {
     }
 }
 
+/// A panic ends one publisher, as it would in a task of its own, and not all of the thread.
+fn contained<T>(act: impl FnOnce() -> Result<T, Why>) -> Result<T, Why> {
+    panic::catch_unwind(AssertUnwindSafe(act)).unwrap_or_else(|_| {
+        let error = io::Error::other("the thread that read it panicked");
+        tracing::error!(%error, "a publisher is ended");
+        Err(Why::Over(error.into()))
+    })
+}
+
 impl Seat {
     /// True when there is nothing more to read for now.
-    fn turn(&mut self, closing: bool, now: Instant) -> Result<bool, Why> {
+    fn turn(&mut self, now: Instant) -> Result<bool, Why> {
         for _ in 0..READS_PER_TURN {
             let read = match self.read() {
                 Ok(read) => read,
@@ -321,7 +338,7 @@ impl Seat {
                 self.send()?;
             }
             // A read that was not filled was the last: what comes next is a new event (epoll(7)).
-            if !read.filled && !closing {
+            if !read.filled && !self.closing {
                 return Ok(true);
             }
         }

@@ -1,7 +1,7 @@
 //! HTTP-TS: an MPEG-2 transport stream (ISO/IEC 13818-1) without end.
 //!
 //! - *Is transformed*: H.264 and H.265 become byte streams with delimiters and, where players may start, the sequence header's
-//!   parameter sets; AV1 gets start codes and its sequence header ([`av1`]); AAC gets ADTS headers; Opus gets control headers. MP3, AC-3 and
+//!   parameter sets; AV1 gets start codes and its sequence header (`av1.rs`); AAC gets ADTS headers; Opus gets control headers. MP3, AC-3 and
 //!   E-AC-3 pass through as they are. One frame is one PES packet. Times are 90 kHz, modulo 2^33 ([`clock`]).
 //! - *Is added*: PAT and PMT at each keyframe of the first video track, and each 100 ms; clock references each 40 ms.
 //! - *Is dropped*: all script data; other codecs; frames that came before

@@ -11,7 +11,7 @@ pub enum Purpose {
     Publish,
 }
 
-/// What a [`ClientSession`] needs to be told.
+/// What a [`ClientSession`](super::ClientSession) needs to be told.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ClientConfig {
     /// To play or to publish.

@@ -140,7 +140,7 @@ impl ServerSession {
         !self.core.wire.output.is_empty()
     }
 
-    /// Bytes to send. What is polled no longer counts against [`MAX_OUTPUT_BYTES`], so poll only what can be sent.
+    /// Bytes to send. What is polled no longer counts against `limits::MAX_OUTPUT_BYTES`, so poll only what can be sent.
     pub fn poll_output(&mut self) -> Option<Bytes> {
         self.core.poll_output()
     }
