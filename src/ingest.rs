@@ -350,8 +350,10 @@ impl Ingest {
         self.publisher.as_ref().map(|p| Arc::clone(p.stream()))
     }
 
-    /// Why the claim is gone, if it is.
+    /// Why the claim is gone, if it is. Whoever asks does so a few times a second: what came is noted for the API then, and not with
+    /// each frame, for it is a cache line that others read.
     pub(crate) fn ended(&self) -> Option<EndReason> {
+        self.presence.card().note_published(self.bytes);
         if self.presence.card().is_kicked() {
             return Some(EndReason::Operator);
         }
@@ -388,12 +390,7 @@ impl Ingest {
         let Some(publisher) = &self.publisher else {
             return Ok(());
         };
-        // Not with each frame: it is a cache line that others read.
-        self.presence.card().note_published(self.bytes);
-        if self.presence.card().is_kicked() {
-            return Err(Ended::Claim(EndReason::Operator));
-        }
-        if let Some(reason) = publisher.ended() {
+        if let Some(reason) = self.ended() {
             return Err(Ended::Claim(reason));
         }
         match self.push.as_ref().and_then(EdgePush::over) {

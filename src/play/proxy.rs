@@ -143,7 +143,7 @@ impl LiveProxy {
                 "the path names nothing that could be here",
             ),
         };
-        answer::text(session, status, crossdomain, line).await
+        self.live.refuse_upload(session, status, line).await
     }
 }
 

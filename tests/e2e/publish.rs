@@ -373,3 +373,35 @@ fn a_publisher_that_stops_frees_the_name_at_once() {
         feed.finish();
     }
 }
+
+/// More than is read of one publisher in a turn, and the end behind it: nothing else tells of that.
+#[test]
+fn a_publisher_that_sends_much_and_leaves_is_read_to_its_end() {
+    let server = Server::start(SHORT);
+    let plan = Flv::read(&std::fs::read(fixtures::h264_aac()).expect("a fixture"))
+        .expect("a good fixture");
+    let mut client =
+        Client::connect(server.address("rtmp"), "live").expect("the server talks RTMP");
+    assert_eq!(
+        client.publish("x").expect("an answer"),
+        "NetStream.Publish.Start"
+    );
+    // The connection is read by a thread of its own from the first pause on.
+    for tag in plan.tags.iter().take(20) {
+        client
+            .media(tag.kind, tag.dts, &tag.body)
+            .expect("the server takes it");
+    }
+    let player = Player::open(&server, "/live/x.flv");
+    player.wait("frames", PATIENCE, |flv| !flv.frames(VIDEO).is_empty());
+    let mut rest = Vec::new();
+    for tag in plan.tags.iter().skip(20) {
+        rest.extend(rtmp::message(4, tag.kind, 1, tag.dts, &tag.body));
+    }
+    client.raw(&rest).expect("the server takes it");
+    client.stop_sending().expect("the connection is open");
+    server.wait_log(&["publish ended", "client_left"], PATIENCE);
+    let (came, sent) = (player.flv(), plan);
+    let last = |flv: &Flv| flv.frames(VIDEO).last().map(|tag| tag.body.clone());
+    assert_eq!(last(&came), last(&sent));
+}

@@ -5,12 +5,10 @@ mod examples;
 mod servers;
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
-
-use socket2::{Domain, Socket, Type};
 
 use super::SHORT;
 use super::support::backend::{Backend, say};
@@ -489,16 +487,4 @@ fn posted_streams_and_routes() {
     let _feed = Feed::start(&server, "all", "y", Plan::of(&fixtures::h264_aac()));
     server.wait_log(&["publish started", "app=\"all\""], PATIENCE);
     assert_eq!(get(server.address("http"), "/all/y.flv").text(), "taken");
-}
-
-/// An address of this machine at which nobody is, nor comes until the test's process ends: the port is held, but not listened on. One that
-/// was merely free would be the next listener's.
-fn nobody() -> SocketAddr {
-    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
-    socket
-        .bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into())
-        .expect("a port");
-    let address = socket.local_addr().expect("an address");
-    std::mem::forget(socket);
-    address.as_socket().expect("an IP address")
 }

@@ -217,6 +217,11 @@ impl Client {
         self.stream.write_all(bytes)
     }
 
+    /// Closes this side of the connection: the server reads to the end of what was sent.
+    pub fn stop_sending(&self) -> io::Result<()> {
+        self.stream.shutdown(Shutdown::Write)
+    }
+
     /// Ends a publish as ffmpeg does.
     pub fn unpublish(&mut self, name: &str) -> io::Result<()> {
         let id = f64::from(self.message_stream);

@@ -1,6 +1,5 @@
 //! Callbacks: what back ends of SRS get, and what becomes of clients when one is slow, down, wrong or lying.
 
-use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
 use crate::support::callback::{Backend, Reply};
@@ -9,6 +8,7 @@ use crate::support::player::Player;
 use crate::support::programs::{FFMPEG_DEBIAN, Job, publish, tool};
 use crate::support::rtmp::Client;
 use crate::support::server::Server;
+use crate::support::sockets::nobody;
 use crate::support::{PATIENCE, certs, fixtures, http, stays, wait_for};
 
 /// `http_hooks` with every callback at one back end.
@@ -235,10 +235,7 @@ fn a_back_end_keeps_connections_out() {
 /// Whatever it does but answer: 503 with `deny`, in the time that the key says, and in with `allow`.
 #[test]
 fn a_back_end_that_is_down_slow_or_mad() {
-    let closed = TcpListener::bind("127.0.0.1:0")
-        .expect("a port")
-        .local_addr()
-        .expect("bound");
+    let closed = nobody();
     let backend = Backend::start(|call| match call.path.as_str() {
         "/slow" => Reply::Late(Duration::from_secs(60), "0".to_owned()),
         "/garbage" => Reply::Raw(b"\xff\x00SSH-2.0-nonsense\r\n\r\n".to_vec()),

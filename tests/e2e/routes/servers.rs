@@ -12,7 +12,7 @@ use super::super::support::certs;
 use super::super::support::http::{get, request};
 use super::super::support::server::Server;
 use super::super::support::{PATIENCE, wait_for};
-use super::nobody;
+use crate::support::sockets::nobody;
 
 fn proxy(upstream: &str) -> Server {
     Server::start(&format!(
