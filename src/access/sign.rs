@@ -38,6 +38,11 @@ pub enum SignError {
     /// It carries a fragment, which no server sees.
     #[error("it has a part after #, which no server sees")]
     Fragment,
+    /// The expression of `secure_link` has the client's address in it, and there is none.
+    #[error(
+        "secure_link_md5 has $remote_addr, so a URL is good for one client: name it by --address"
+    )]
+    Address,
 }
 
 /// The URL with its signature.
@@ -70,6 +75,9 @@ pub fn sign(signing: &Signing<'_>) -> Result<String, SignError> {
     };
     if !names {
         return Err(SignError::Path);
+    }
+    if signing.address.is_none() && tokens::needs_address(signing.rules) {
+        return Err(SignError::Address);
     }
     let signature = tokens::sign(
         signing.rules,
@@ -163,5 +171,8 @@ mod tests {
         ] {
             assert_eq!(signed(url, TokenScheme::Hmac), Err(error), "{url}");
         }
+        // Nobody's address would be in it, and it would be good for nobody.
+        let bound = signed("http://h/live/stream.flv", TokenScheme::SecureLink);
+        assert_eq!(bound, Err(SignError::Address));
     }
 }

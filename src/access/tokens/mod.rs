@@ -125,6 +125,11 @@ pub fn sign(
     }
 }
 
+/// Whether a URL of these rules is good for one address only, which [`sign`] has to know.
+pub(super) fn needs_address(rules: &Token) -> bool {
+    rules.scheme == TokenScheme::SecureLink && secure_link::needs_address(rules)
+}
+
 /// Whether one of the keys makes this signature. All are tried, and compared in a time that tells nothing.
 fn any_key(
     keys: &[TokenKey],

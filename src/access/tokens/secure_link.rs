@@ -46,6 +46,11 @@ pub(super) fn verify(
     Ok(Signed { time, signature })
 }
 
+/// Whether the expression binds each URL to an address.
+pub(super) fn needs_address(rules: &Token) -> bool {
+    rules.secure_link_md5.contains(ADDRESS)
+}
+
 pub(super) fn sign(rules: &Token, key: &TokenKey, asked: &Asked<'_>, time: u64) -> String {
     let expires = time.to_string();
     let hash = BASE64.encode(hash(rules, key, asked, &expires));
