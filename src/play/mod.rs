@@ -306,6 +306,12 @@ impl Live {
         set.unwrap_or_else(Handle::current)
     }
 
+    /// As [`Live::relays_run_on`], where it is not known to be called on a runtime.
+    pub(crate) fn relays_may_run_on(&self) -> Option<Handle> {
+        let set = self.inner.relays_on.get().cloned();
+        set.or_else(|| Handle::try_current().ok())
+    }
+
     pub(crate) fn gate(&self) -> &Gate {
         &self.inner.gate
     }

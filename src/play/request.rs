@@ -290,7 +290,8 @@ impl Live {
                         session.set_keepalive(None);
                         let path = path_of(client);
                         let hop = self.relay().node().hop(session.req_header().version);
-                        let to_node = ToNode::new(base, key, client, path, hop, admission);
+                        let name = away.server;
+                        let to_node = ToNode::new(name, base, key, client, path, hop, admission);
                         return Ok(Streamed::At(Box::new(to_node)));
                     }
                     Err(refusal) => NoPlay::Connections(refusal),

@@ -86,7 +86,7 @@ impl Live {
     }
 
     /// Puts another configuration into effect, as far as that can be done while it serves, and says what changed. Streams that run
-    /// keep the settings of their vhost until they end; who joins or publishes next has the new ones. `config` must be valid
+    /// keep the settings of their vhost until they end, but for where they come from and are pushed to; who joins or publishes next has the new ones. `config` must be valid
     /// ([`config::Live::validate`]); addresses, and the other keys that [`config::Changes::needs_restart`] names, stay as they are.
     pub fn apply(&self, mut config: config::Live) -> config::Changes {
         let told = self.inner.settings.told.lock();
@@ -105,7 +105,7 @@ impl Live {
             workers.set_stall(limits.player_stall);
         }
         self.inner.recorder.reconfigure(&config);
-        self.inner.relay.reconfigure(&config);
+        self.inner.relay.reconfigure(self, &config);
         if let Some(cluster) = self.cluster() {
             cluster.reconfigure(&config);
         }

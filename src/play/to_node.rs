@@ -27,12 +27,16 @@ const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto")
 
 /// A player on its way to another node.
 pub(super) struct ToNode {
+    /// The node's name, for the log.
+    name: String,
     base: BaseUrl,
     /// Without brackets.
     host: String,
     port: u16,
     /// Those that were not tried yet, the next one last.
     addresses: Vec<SocketAddr>,
+    /// The one that is tried.
+    address: Option<SocketAddr>,
     stream: StreamKey,
     query: String,
     path: String,
@@ -46,6 +50,7 @@ pub(super) struct ToNode {
 
 impl ToNode {
     pub(super) fn new(
+        name: String,
         base: BaseUrl,
         stream: StreamKey,
         client: &Client,
@@ -62,6 +67,8 @@ impl ToNode {
             host: host.to_owned(),
             port,
             addresses: Vec::new(),
+            address: None,
+            name,
             base,
             stream,
             query: client.query.clone(),
@@ -83,9 +90,10 @@ impl ToNode {
             .vhosts
             .get(self.stream.vhost())
             .map_or_else(config::Cluster::default, |vhost| vhost.cluster.clone());
-        let (node, stream) = (self.base.as_str().to_owned(), self.stream.clone());
+        let (node, stream) = (self.name.clone(), self.stream.clone());
+        let at = self.base.as_str().to_owned();
         let failed = |error: Failure| {
-            warn!(node, %stream, "a node cannot be reached: {error}");
+            warn!(node, at, %stream, "a node cannot be reached: {error}");
             Error::because(ErrorType::ConnectError, "the node", error)
         };
         if self.addresses.is_empty() {
@@ -98,6 +106,7 @@ impl ToNode {
         let Some(address) = self.addresses.pop() else {
             return Error::e_explain(ErrorType::ConnectError, "the node's name has no address");
         };
+        self.address = Some(address);
         let tls = self.base.scheme() == UrlScheme::Https;
         let mut peer = HttpPeer::new(address, tls, self.host.clone());
         live.relay().trust(&cluster, &mut peer).map_err(failed)?;
@@ -112,7 +121,9 @@ impl ToNode {
     pub(super) fn fail_to_connect(&self, mut error: Box<Error>) -> Box<Error> {
         error.set_retry(!self.addresses.is_empty());
         let why = said(&error, &self.host);
-        warn!(node = self.base.as_str(), stream = %self.stream, "a node cannot be reached: {why}");
+        let address = self.address.map(tracing::field::display);
+        let at = self.base.as_str();
+        warn!(node = self.name, at, address, stream = %self.stream, "a node cannot be reached: {why}");
         error
     }
 

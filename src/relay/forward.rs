@@ -2,17 +2,17 @@
 //! the question to a back end where to push it. What an operator has pushed besides is a push like any other.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use tokio::runtime::Handle;
 use tracing::{Instrument, info, info_span, warn};
 
 use crate::access::on_forward;
 use crate::client::Client;
-use crate::config::{HttpUrl, Remote};
+use crate::config::{self, Forward, HttpUrl, Remote};
 use crate::hub::{Format, SeatError, Stream, StreamKey};
 use crate::observe::{Count, Counters};
 use crate::outbound::Outbound;
@@ -24,7 +24,7 @@ use super::backoff::Backoff;
 use super::card::{Card, Cards, Listed, RelayBy, Way};
 use super::dial::{Dialer, Terms};
 use super::failure::{Answer, Failure};
-use super::push::{Reader, State, bytes_of, pump};
+use super::push::{Reader, State, Stop, bytes_of, pump};
 use super::sink::Sink;
 use super::source::{Ask, Packet};
 use super::target::{Target, fill};
@@ -37,12 +37,18 @@ const GOOD: Duration = Duration::from_secs(10);
 const LOOK: Duration = Duration::from_secs(1);
 
 /// The streams that are forwarded.
-#[derive(Default)]
 pub(super) struct Forwards {
+    /// Held while the pushes of a stream are begun, and while another configuration comes into effect, so that none is missed.
+    config: Arc<RwLock<Config>>,
     /// By their addresses. Held for a look-up.
-    streams: Arc<Mutex<HashSet<usize>>>,
+    streams: Arc<Mutex<Streams>>,
     places: Arc<Mutex<Places>>,
 }
+
+/// What is configured, by the names of vhosts.
+type Config = HashMap<String, Forward>;
+
+type Streams = HashMap<usize, Weak<Held>>;
 
 /// Which streams, by their addresses, are pushed where, and by which push: the same place twice would refuse the second for good. Held
 /// for a look-up.
@@ -50,14 +56,44 @@ type Places = HashMap<(usize, Target), u64>;
 
 /// A stream that is forwarded. What is done for it shares this; the last frees its place.
 struct Held {
-    streams: Arc<Mutex<HashSet<usize>>>,
+    streams: Arc<Mutex<Streams>>,
     /// It lives as long, so that its address is no other's.
     stream: Arc<Stream>,
+    /// Its publisher when this began.
+    client: Client,
+    /// Ends the question to the back end. Held to set it.
+    asking: Mutex<Arc<Stop>>,
+}
+
+impl Held {
+    fn is_in(&self, streams: &Streams) -> bool {
+        let known = streams.get(&address(&self.stream));
+        known.is_some_and(|known| std::ptr::eq(known.as_ptr(), self))
+    }
 }
 
 impl Drop for Held {
     fn drop(&mut self) {
-        self.streams.lock().remove(&address(&self.stream));
+        let mut streams = self.streams.lock();
+        // Another may have been begun for the stream since.
+        if self.is_in(&streams) {
+            streams.remove(&address(&self.stream));
+        }
+    }
+}
+
+fn configured(config: &config::Live) -> Config {
+    let vhosts = config.vhosts.iter();
+    vhosts
+        .map(|(name, vhost)| (name.clone(), vhost.forward.clone()))
+        .collect()
+}
+
+/// Where the streams of a vhost are pushed, and who is asked for more.
+fn wanted(forward: Option<&Forward>) -> (&[Remote], Option<&HttpUrl>) {
+    match forward.filter(|forward| forward.enabled) {
+        Some(forward) => (&forward.destination, forward.backend.as_ref()),
+        None => (&[], None),
     }
 }
 
@@ -84,41 +120,78 @@ struct Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.places.lock().remove(&self.at);
+        let mut places = self.places.lock();
+        // One that was stopped may have been begun anew before it was gone.
+        if places.get(&self.at) == Some(&self.listed.card().id) {
+            places.remove(&self.at);
+        }
     }
 }
 
 impl Forwards {
+    pub(super) fn new(config: &config::Live) -> Self {
+        Forwards {
+            config: Arc::new(RwLock::new(configured(config))),
+            streams: Arc::default(),
+            places: Arc::default(),
+        }
+    }
+
+    fn held(&self, stream: &Arc<Stream>) -> Option<Arc<Held>> {
+        self.streams.lock().get(&address(stream))?.upgrade()
+    }
+
     /// None: it is forwarded already.
-    fn hold(&self, stream: &Arc<Stream>) -> Option<Arc<Held>> {
-        self.streams.lock().insert(address(stream)).then(|| {
-            Arc::new(Held {
-                streams: Arc::clone(&self.streams),
-                stream: Arc::clone(stream),
-            })
-        })
+    fn hold(&self, stream: &Arc<Stream>, client: &Client) -> Option<Arc<Held>> {
+        let mut streams = self.streams.lock();
+        let known = streams.get(&address(stream));
+        if known.is_some_and(|known| known.strong_count() > 0) {
+            return None;
+        }
+        let held = Arc::new(Held {
+            streams: Arc::clone(&self.streams),
+            stream: Arc::clone(stream),
+            client: client.clone(),
+            asking: Mutex::default(),
+        });
+        streams.insert(address(stream), Arc::downgrade(&held));
+        Some(held)
     }
 }
 
 impl Relay {
     /// Pushes the stream to where its vhost says, unless it is pushed already. To be called when a publisher has its claim.
     pub(crate) fn forward(&self, live: &Live, stream: &Arc<Stream>, client: &Client) {
-        let forward = &stream.settings().forward;
-        if !forward.enabled || forward.destination.is_empty() && forward.backend.is_none() {
+        let config = self.forwards.config.read();
+        let (destinations, backend) = wanted(config.get(stream.key().vhost()));
+        if destinations.is_empty() && backend.is_none() {
             return;
         }
-        let Some(held) = self.forwards.hold(stream) else {
+        let Some(held) = self.forwards.hold(stream, client) else {
             return;
         };
+        let runtime = Handle::current();
+        self.begin_forward(live, &held, destinations, backend, &runtime);
+    }
+
+    fn begin_forward(
+        &self,
+        live: &Live,
+        held: &Arc<Held>,
+        destinations: &[Remote],
+        backend: Option<&HttpUrl>,
+        runtime: &Handle,
+    ) {
+        let (stream, client) = (&held.stream, &held.client);
         let pushes = Pushes {
-            held: Some(held),
+            held: Some(Arc::clone(held)),
             ..self.pushes_of(live, stream, client)
         };
-        for destination in &forward.destination {
+        for destination in destinations {
             // An error: the stream is over.
-            let _ = pushes.start(destination, RelayBy::Forward, &Handle::current());
+            let _ = pushes.start(destination, RelayBy::Forward, runtime);
         }
-        if let Some(url) = &forward.backend {
+        if let Some(url) = backend {
             let key = stream.key();
             let span = info_span!(
                 parent: None,
@@ -129,28 +202,99 @@ impl Relay {
                 backend = url.authority(),
             );
             let body = on_forward(client, key);
-            let outbound = Arc::clone(&self.outbound);
-            let task = pushes.ask(outbound, url.clone(), body);
-            tokio::spawn(task.instrument(span));
+            let (outbound, url) = (Arc::clone(&self.outbound), url.clone());
+            let stop = Arc::<Stop>::default();
+            *held.asking.lock() = Arc::clone(&stop);
+            let task = async move {
+                tokio::select! {
+                    () = pushes.ask(outbound, url, body) => {}
+                    () = stop.told() => {}
+                }
+            };
+            runtime.spawn(task.instrument(span));
         }
     }
 
-    /// Ends the pushes of a stream that another node has now, where it is pushed from.
-    pub(super) fn stop_forward(&self, stream: &Arc<Stream>) {
-        let Forwards { streams, places } = &self.forwards;
-        // A publisher that comes back has it begun again.
-        streams.lock().remove(&address(stream));
-        let pushes: Vec<u64> = {
-            let places = places.lock();
-            let of_stream = places.iter().filter(|((at, _), _)| *at == address(stream));
-            of_stream.map(|(_, push)| *push).collect()
-        };
-        for card in pushes
-            .into_iter()
-            .filter_map(|id| self.cards.get(Way::Push, id))
-        {
-            card.stop();
+    /// Another configuration: streams that run are pushed to where it says, and no longer to where it does not. What is in both goes on as it
+    /// is, and what an operator stopped stays so.
+    pub(super) fn reforward(&self, live: &Live, config: &config::Live) {
+        let mut now = self.forwards.config.write();
+        let before = std::mem::replace(&mut *now, configured(config));
+        if before == *now {
+            return;
         }
+        let clients = live.clients().list();
+        for stream in live.hub().streams() {
+            let key = stream.key();
+            let (was, is) = (before.get(key.vhost()), now.get(key.vhost()));
+            // What is pulled for players is not forwarded.
+            if was == is || self.is_pulled(key) {
+                continue;
+            }
+            let (was, is) = (wanted(was), wanted(is));
+            let held = self.forwards.held(&stream);
+            let backend = is.1.filter(|_| was.1 != is.1);
+            if let Some(held) = &held {
+                self.end_forward(held, is.0, was.1 != is.1);
+            }
+            let new: Vec<Remote> =
+                is.0.iter()
+                    .filter(|at| !was.0.contains(at))
+                    .cloned()
+                    .collect();
+            if new.is_empty() && backend.is_none() {
+                continue;
+            }
+            let held = held.or_else(|| {
+                // One whose publisher is away is forwarded when that is back.
+                let mut clients = clients.iter();
+                let publisher = clients.find(|card| card.is_publisher() && card.key == *key)?;
+                self.forwards.hold(&stream, &publisher.client)
+            });
+            // Without a runtime, it begins with the next publish.
+            if let (Some(held), Some(runtime)) = (held, live.relays_may_run_on()) {
+                self.begin_forward(live, &held, &new, backend, &runtime);
+            }
+        }
+    }
+
+    /// Ends the pushes that the configuration wanted but those to `kept`; what a back end named, if `named`.
+    fn end_forward(&self, held: &Held, kept: &[Remote], named: bool) {
+        let stream = &held.stream;
+        let kept = kept.iter();
+        let kept: HashSet<Target> = kept
+            .map(|destination| Target::of_destination(destination, stream.key()))
+            .collect();
+        if named {
+            held.asking.lock().tell();
+        }
+        let pushes: Vec<(u64, bool)> = {
+            let places = self.forwards.places.lock();
+            let of_stream = places.iter().filter(|((at, _), _)| *at == address(stream));
+            of_stream
+                .map(|((_, target), push)| (*push, kept.contains(target)))
+                .collect()
+        };
+        for (id, kept) in pushes {
+            let card = self.cards.get(Way::Push, id);
+            if let Some(card) = card.filter(|card| match card.by {
+                RelayBy::Forward => !kept,
+                RelayBy::Backend => named,
+                _ => false,
+            }) {
+                card.stop();
+            }
+        }
+    }
+
+    /// Ends the pushes of a stream that another node has now, where it is pushed from; but for those that an operator wants.
+    pub(super) fn stop_forward(&self, stream: &Arc<Stream>) {
+        let Some(held) = self.forwards.held(stream) else {
+            return;
+        };
+        // A publisher that comes back has it begun again.
+        self.forwards.streams.lock().remove(&address(stream));
+        self.end_forward(&held, &[], true);
     }
 
     /// What pushes of the stream have in common. `client`: its publisher.
@@ -162,6 +306,7 @@ impl Relay {
             cards: Arc::clone(&self.cards),
             dialer: Arc::clone(&self.dialer),
             counters: live.shared_counters(),
+            config: Arc::clone(&self.forwards.config),
             via: self.via(client),
         }
     }
@@ -176,6 +321,7 @@ pub(super) struct Pushes {
     cards: Arc<Cards>,
     dialer: Arc<Dialer>,
     counters: Arc<Counters>,
+    config: Arc<RwLock<Config>>,
     /// The nodes on the way, this one last.
     via: String,
 }
@@ -184,8 +330,13 @@ impl Pushes {
     /// The push that there is already.
     pub(super) fn find(&self, destination: &Remote) -> Option<u64> {
         let target = Target::of_destination(destination, self.stream.key());
-        let at = (address(&self.stream), target);
-        self.places.lock().get(&at).copied()
+        self.known(&self.places.lock(), &(address(&self.stream), target))
+    }
+
+    /// One that was stopped is none, though it may not be gone yet.
+    fn known(&self, places: &Places, at: &(usize, Target)) -> Option<u64> {
+        let card = self.cards.get(Way::Push, *places.get(at)?)?;
+        (!card.is_stopped()).then_some(card.id)
     }
 
     /// Pushes the stream there, on the runtime, unless it is pushed there already. The number of the push, and whether it is new.
@@ -200,8 +351,8 @@ impl Pushes {
         let target = Target::of_destination(destination, key);
         let at = (address(stream), target.clone());
         let mut places = self.places.lock();
-        if let Some(known) = places.get(&at) {
-            return Ok((*known, false));
+        if let Some(known) = self.known(&places, &at) {
+            return Ok((known, false));
         }
         let seat = stream.tap(Format::Flv)?;
         let shown = shown(destination, &target, key);
@@ -229,12 +380,8 @@ impl Pushes {
             card: Arc::clone(&card),
             stream: Arc::clone(stream),
             target,
-            ask: Ask {
-                address: None,
-                via: self.via.clone(),
-                page: String::new(),
-                terms: Terms::from(&stream.settings().forward),
-            },
+            config: Arc::clone(&self.config),
+            via: self.via.clone(),
         };
         let held = self.held.clone();
         let stream = Arc::clone(stream);
@@ -291,10 +438,23 @@ struct Push {
     card: Arc<Card>,
     stream: Arc<Stream>,
     target: Target,
-    ask: Ask,
+    config: Arc<RwLock<Config>>,
+    via: String,
 }
 
 impl Push {
+    /// How the server is asked now: who may sign its certificate is the vhost's to say.
+    fn ask(&self) -> Ask {
+        let config = self.config.read();
+        let forward = config.get(self.stream.key().vhost());
+        Ask {
+            address: None,
+            via: self.via.clone(),
+            page: String::new(),
+            terms: forward.map_or_else(|| Terms::from(&Forward::default()), Terms::from),
+        }
+    }
+
     async fn run(self, mut reader: Reader) {
         let mut backoff = Backoff::new(LONGEST_PAUSE);
         let mut first = Vec::new();
@@ -367,8 +527,9 @@ impl Push {
     }
 
     async fn push(&self, reader: &mut Reader, first: &[Packet]) -> Result<(), Failure> {
+        let ask = self.ask();
         let mut sink = tokio::select! {
-            opened = Sink::open(&self.dialer, &self.target, &self.ask) => opened?,
+            opened = Sink::open(&self.dialer, &self.target, &ask) => opened?,
             () = self.card.stopped() => return Ok(()),
         };
         info!("forward started");

@@ -73,8 +73,11 @@ pub(crate) struct Relay {
     node: Pseudonym,
     /// Held for a look-up, or to swap them.
     edges: RwLock<HashMap<String, Edge>>,
-    /// Held for a look-up.
+    /// Those that players want. Held for a look-up.
     pulls: Arc<Mutex<Pulls>>,
+    /// Those that operators want: one that waits for its server must not keep players from the node that has the stream meanwhile. Held for
+    /// a look-up.
+    orders: Arc<Mutex<Pulls>>,
     /// What is told of those at work.
     cards: Arc<Cards>,
     edge_pushes: EdgePushes,
@@ -103,17 +106,20 @@ impl Relay {
             dialer,
             node: Pseudonym::new(backoff::random()),
             pulls: Arc::default(),
+            orders: Arc::default(),
             cards: Arc::default(),
             edge_pushes: EdgePushes::default(),
-            forwards: Forwards::default(),
+            forwards: Forwards::new(config),
             outbound: Arc::default(),
         }
     }
 
     /// The vhosts of another configuration. Pulls and pushes of an edge whose origin is no longer among those of its vhost go on with one
-    /// that is; those of a vhost that is no edge any more go on as they are, until they end.
-    pub(crate) fn reconfigure(&self, config: &config::Live) {
+    /// that is; those of a vhost that is no edge any more go on as they are, until they end. Streams that run are pushed to where their vhost
+    /// says now.
+    pub(crate) fn reconfigure(&self, live: &Live, config: &config::Live) {
         self.dialer.reconfigure(config);
+        self.reforward(live, config);
         let mut edges = self.edges.write();
         let mut before = std::mem::take(&mut *edges);
         for (name, cluster) in clusters(config) {
@@ -222,7 +228,7 @@ impl Relay {
         let listed = self.cards.enter(Way::Pull, key, RelayBy::Players, None);
         let pull = Pull::new(errand, Arc::clone(settings), listed);
         let waiter = Waiter::new(&pull);
-        self.begin(live, pulls, pull, &Handle::current(), None);
+        begin(&self.pulls, pulls, live, pull, &Handle::current(), None);
         waiter
     }
 
@@ -244,31 +250,11 @@ impl Relay {
         let Some(carried) = Carried::take(live, &pull, stream, on_busy) else {
             return false;
         };
-        self.begin(live, pulls, pull, &Handle::current(), Some(carried));
+        let runtime = Handle::current();
+        begin(&self.pulls, pulls, live, pull, &runtime, Some(carried));
         // What is pulled is not forwarded: the node that has the stream does that.
         self.stop_forward(stream);
         true
-    }
-
-    /// Begins a pull, on the runtime.
-    fn begin(
-        &self,
-        live: &Live,
-        mut pulls: MutexGuard<'_, Pulls>,
-        pull: Arc<Pull>,
-        runtime: &Handle,
-        carried: Option<Carried>,
-    ) {
-        pulls.insert(pull.key().clone(), Arc::clone(&pull));
-        drop(pulls);
-        let all = Arc::clone(&self.pulls);
-        pull.spawn(live, runtime, carried, move |ended| {
-            let mut all = all.lock();
-            let known = all.get(ended.key());
-            if known.is_some_and(|known| std::ptr::eq(Arc::as_ptr(known), ended)) {
-                all.remove(ended.key());
-            }
-        });
     }
 
     /// Whether the stream is pulled for its players, so that who publishes it takes it from nobody.
@@ -276,7 +262,7 @@ impl Relay {
         self.pulls
             .lock()
             .get(key)
-            .is_some_and(|pull| !pull.is_over() && !pull.is_order())
+            .is_some_and(|pull| !pull.is_over())
     }
 
     /// Asks the origins whether this client may play the stream, and no more.
@@ -308,12 +294,33 @@ impl Relay {
 
     /// Ends the pull of a stream that will be published here. Its players stay.
     pub(crate) async fn yield_pull(&self, key: &StreamKey) {
-        let pull = self.pulls.lock().get(key).cloned();
         // One that an operator wants gives way by the rules of publishers.
-        if let Some(pull) = pull.filter(|pull| !pull.is_order()) {
+        let pull = self.pulls.lock().get(key).cloned();
+        if let Some(pull) = pull {
             pull.cancel().await;
         }
     }
+}
+
+/// Begins a pull, on the runtime. It is in `all`, whose lock `held` is, until it has ended.
+fn begin(
+    all: &Arc<Mutex<Pulls>>,
+    mut held: MutexGuard<'_, Pulls>,
+    live: &Live,
+    pull: Arc<Pull>,
+    runtime: &Handle,
+    carried: Option<Carried>,
+) {
+    held.insert(pull.key().clone(), Arc::clone(&pull));
+    drop(held);
+    let all = Arc::clone(all);
+    pull.spawn(live, runtime, carried, move |ended| {
+        let mut all = all.lock();
+        let known = all.get(ended.key());
+        if known.is_some_and(|known| std::ptr::eq(Arc::as_ptr(known), ended)) {
+            all.remove(ended.key());
+        }
+    });
 }
 
 /// The vhosts that are edges.

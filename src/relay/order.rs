@@ -12,11 +12,11 @@ use crate::config::{ClusterMode, Remote};
 use crate::hub::StreamKey;
 use crate::play::Live;
 
-use super::Relay;
 use super::card::{RelayBy, Way};
 use super::errand::{Sources, Upstream};
 use super::pull::Pull;
 use super::target::Target;
+use super::{Relay, begin};
 
 /// Pulls, and pushes, of operators at a time: each costs a stream's bandwidth.
 const MAX_ORDERS: usize = 1_000;
@@ -139,8 +139,11 @@ impl Relay {
             return Err(NotStarted::Edge(key.vhost().to_owned()));
         }
         let target = Target::of_source(&source, key);
-        let pulls = self.pulls.lock();
-        if let Some(known) = pulls.get(key).filter(|pull| !pull.is_over()) {
+        if self.is_pulled(key) {
+            return Err(NotStarted::Busy);
+        }
+        let orders = self.orders.lock();
+        if let Some(known) = orders.get(key).filter(|pull| !pull.is_over()) {
             return match known.is_order_for(&target) {
                 true => Ok(Started {
                     id: known.card().id,
@@ -169,7 +172,14 @@ impl Relay {
             .enter(Way::Pull, key, RelayBy::Operator, Some(shown));
         let pull = Pull::new(errand, settings, listed);
         let id = pull.card().id;
-        self.begin(live, pulls, pull, &live.relays_run_on(), None);
+        begin(
+            &self.orders,
+            orders,
+            live,
+            pull,
+            &live.relays_run_on(),
+            None,
+        );
         Ok(Started { id, new: true })
     }
 

@@ -1,9 +1,13 @@
 //! Players of a node whose stream is taken by another: with `on_elsewhere: pull` they stay, and go on with what the other node has.
 
+mod edge;
+mod forward;
+mod orders;
+
 use std::time::{Duration, Instant};
 
 use super::support::feed::{Feed, Plan};
-use super::support::flv::{AUDIO, Flv, VIDEO, assert_continuous};
+use super::support::flv::{AUDIO, Flv, Tag, VIDEO, assert_continuous};
 use super::support::player::{End, Player};
 use super::support::programs::{self, Job};
 use super::support::redis::Redis;
@@ -14,14 +18,18 @@ use super::support::{PATIENCE, fixtures, http, wait_for};
 /// The longest gap that a player may see: from the old publisher's end to the new one's first keyframe, on a busy machine.
 const GAP: Duration = Duration::from_secs(4);
 
-/// A node of that name, whose vhost has `more`.
+/// A node of that name, whose vhost has `more`; a newcomer takes the stream.
 fn node(redis: &Redis, name: &str, more: &str) -> Server {
+    node_with(redis, name, "kick", more)
+}
+
+fn node_with(redis: &Redis, name: &str, on_busy: &str, more: &str) -> Server {
     let server = Server::start(&format!(
         "registry: {{ redis: \"{}\", ttl: 2s, timeout: 500ms }}
 node: {{ name: {name}, host: 127.0.0.1 }}
 vhosts:
   __defaultVhost__:
-    publish: {{ republish_wait: 2s, on_busy: kick }}
+    publish: {{ republish_wait: 2s, on_busy: {on_busy} }}
     cluster: {{ on_elsewhere: pull, stall: 1s }}
 {more}",
         redis.url()

@@ -174,8 +174,20 @@ fn nodes_reach_each_other_over_tls() {
         wait_for(&format!("{how} is refused"), PATIENCE, || {
             (status() == 502).then_some(())
         });
-        if how == "pull" {
-            b.wait_log(&["UnknownIssuer"], PATIENCE);
+        // Which node, where it was looked for, and what is wrong.
+        let address = format!("address=127.0.0.1:{port}");
+        let at = format!("https://localhost:{port}");
+        let (named, at) = match how {
+            "pull" => ("", format!("origin={at}")),
+            _ => (
+                "a node cannot be reached: ",
+                format!("node=\"a\" at=\"{at}\""),
+            ),
+        };
+        let said = format!("{named}no TLS with localhost: invalid peer certificate: UnknownIssuer");
+        let line = b.wait_log(&["WARN", &said], PATIENCE);
+        for part in [&at, &address, "tls_ca can name who did", "live", "x"] {
+            assert!(line.contains(part), "{how}: {part} in {line}");
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use super::super::support::callback::{Backend, Call, Reply};
 use super::super::support::feed::{Feed, Plan};
 use super::super::support::flv::{AUDIO, VIDEO, assert_continuous};
 use super::super::support::player::Player;
@@ -103,6 +104,157 @@ fn a_publish_at_an_edge_moves_to_another_origin() {
     });
     go_on(&players);
     assert!(feed.is_running());
+}
+
+/// YAML: forwarded to these servers. `more`: further keys of `forward`.
+fn forward_to(servers: &[&Server], more: &str) -> String {
+    let servers: Vec<String> = servers
+        .iter()
+        .map(|server| format!("\"rtmp://{}/copy/[stream]\"", rtmp_of(server)))
+        .collect();
+    format!(
+        "vhosts:\n  __defaultVhost__:\n    publish: {{ republish_wait: 20s }}\n    forward: {{ enabled: on, destination: [{}]{more} }}\n",
+        servers.join(", ")
+    )
+}
+
+/// What streams are pushed to changes while they run: what is no longer named is left properly, what is new is begun, and the rest, the
+/// publisher and its players do not notice.
+#[test]
+fn destinations_change_while_a_stream_runs() {
+    let [one, two, three] = [(); 3].map(|()| Server::start(""));
+    let server = Server::start("");
+    let feed = feed(&server, "x");
+    let players = players(&server, "/live/x.flv");
+
+    // Nothing was forwarded when it began.
+    reload(&server, &forward_to(&[&one, &two], ""));
+    for destination in [&one, &two] {
+        let there = Player::open(destination, "/copy/x.flv");
+        there.wait("a second", PATIENCE, |flv| flv.frames(VIDEO).len() > 25);
+    }
+    let at_two = Player::open(&two, "/copy/x.flv");
+    at_two.wait("a second", PATIENCE, |flv| flv.frames(VIDEO).len() > 25);
+
+    reload(&server, &forward_to(&[&two, &three], ""));
+    one.wait_log(&["publish ended", "client_left"], PATIENCE);
+    three.wait_stream("/copy/x.flv");
+    // One that an operator stopped stays stopped, whatever else changes.
+    let pushes = curl(&server, &[], "/api/v1/live/pushes");
+    assert_eq!(pushes["total"], 2, "{pushes}");
+    let mut pushes = pushes["pushes"].as_array().expect("pushes").iter();
+    let third = pushes.find(|push| {
+        push["server"]
+            .as_str()
+            .is_some_and(|at| at.contains(&rtmp_of(&three)))
+    });
+    let third = &third.expect("the third")["id"];
+    curl(
+        &server,
+        &["-XDELETE"],
+        &format!("/api/v1/live/pushes/{third}"),
+    );
+    three.wait_log(&["publish ended", "client_left"], PATIENCE);
+    reload(&server, &forward_to(&[&one, &two, &three], ""));
+    wait_for("the first has it again", PATIENCE, || {
+        (lines(&one, &["publish started"]) == 2).then_some(())
+    });
+    let total = || curl(&server, &[], "/api/v1/live/pushes")["total"].clone();
+    wait_for("two are pushed to", PATIENCE, || {
+        (total() == 2).then_some(())
+    });
+    // Until it is named anew.
+    reload(&server, &forward_to(&[&one, &two], ""));
+    reload(&server, &forward_to(&[&one, &two, &three], ""));
+    wait_for("the third has it again", PATIENCE, || {
+        (lines(&three, &["publish started"]) == 2).then_some(())
+    });
+    assert_eq!(
+        (
+            lines(&two, &["publish started"]),
+            lines(&one, &["publish started"])
+        ),
+        (1, 2),
+        "those that stay are not begun anew"
+    );
+    go_on(std::slice::from_ref(&at_two));
+
+    // The publisher comes back to its stream: it is pushed to what is named now, once.
+    feed.abandon();
+    server.wait_log(&["publish ended"], PATIENCE);
+    let feed = self::feed(&server, "x");
+    for destination in [&one, &two, &three] {
+        let there = Player::open(destination, "/copy/x.flv");
+        there.wait("a second", PATIENCE, |flv| flv.frames(VIDEO).len() > 25);
+    }
+    assert_eq!(total(), 3);
+
+    reload(&server, "");
+    wait_for("nothing is pushed", PATIENCE, || {
+        (total() == 0).then_some(())
+    });
+    for destination in [&one, &two, &three] {
+        wait_for("each was left", PATIENCE, || {
+            let (begun, ended) = (
+                lines(destination, &["publish started"]),
+                lines(destination, &["publish ended"]),
+            );
+            (begun == ended).then_some(())
+        });
+    }
+    go_on(&players);
+    assert!(feed.is_running());
+}
+
+/// The back end that is asked where to forward changes while a stream runs: what the old one named is left, and the new one is asked, though
+/// the old one never answered for another stream.
+#[test]
+fn the_back_end_changes_while_a_stream_runs() {
+    let [one, two] = [(); 2].map(|()| Server::start(""));
+    let names = |server: &Server| {
+        let url = format!("rtmp://{}/named/[stream]", rtmp_of(server));
+        let answer = serde_json::json!({"code": 0, "data": {"urls": [url]}}).to_string();
+        move |call: &Call| match call.text("stream") {
+            "x" => Reply::Status(200, answer.clone()),
+            _ => Reply::Status(500, String::new()),
+        }
+    };
+    let backends = [Backend::start(names(&one)), Backend::start(names(&two))];
+    let config =
+        |backend: &Backend| forward_to(&[], &format!(", backend: \"{}\"", backend.url("/forward")));
+    let server = Server::start(&config(&backends[0]));
+    let _feeds = [feed(&server, "x"), feed(&server, "y")];
+    one.wait_stream("/named/x.flv");
+    wait_for("it is asked again for the other", PATIENCE, || {
+        (backends[0].of("on_forward").len() > 3).then_some(())
+    });
+    reload(&server, &config(&backends[1]));
+    two.wait_stream("/named/x.flv");
+    one.wait_log(&["publish ended", "client_left"], PATIENCE);
+    wait_for("the new one is asked for both", PATIENCE, || {
+        let calls = backends[1].of("on_forward");
+        let asked = |name| calls.iter().any(|call| call.text("stream") == name);
+        (asked("x") && asked("y")).then_some(())
+    });
+    let asked = backends[0].of("on_forward").len();
+    wait_for("the new one is asked again for the other", PATIENCE, || {
+        (backends[1].of("on_forward").len() > 5).then_some(())
+    });
+    assert_eq!(
+        backends[0].of("on_forward").len(),
+        asked,
+        "the old one is asked no more"
+    );
+    let pushes = curl(&server, &[], "/api/v1/live/pushes");
+    assert_eq!(
+        (&pushes["total"], &pushes["pushes"][0]["by"]),
+        (&serde_json::json!(1), &serde_json::json!("backend")),
+        "{pushes}"
+    );
+
+    // And without one, nothing that it named is pushed to.
+    reload(&server, "");
+    two.wait_log(&["publish ended", "client_left"], PATIENCE);
 }
 
 fn curl(server: &Server, arguments: &[&str], path: &str) -> serde_json::Value {
