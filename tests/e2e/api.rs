@@ -14,8 +14,8 @@ use super::support::flv::{VIDEO, assert_run_of};
 use super::support::player::Player;
 use super::support::programs::{self, FFMPEG_DEBIAN, Job};
 use super::support::server::{Server, command, write_config};
+use super::support::websocket;
 use super::support::{PATIENCE, fixtures, http, wait_for};
-use super::websocket;
 
 /// Asks the API by curl; the status and the answer.
 #[track_caller]

@@ -7,7 +7,7 @@ use super::SHORT;
 use super::publish::check_whole;
 use super::support::feed::{Feed, Plan};
 use super::support::flv::{AUDIO, Flv, Tag, VIDEO};
-use super::support::player::Player;
+use super::support::player::{Over, Player};
 use super::support::programs::{self, FFMPEG_DEBIAN, ffmpeg_current};
 use super::support::server::Server;
 use super::support::{PATIENCE, fixtures};
@@ -148,6 +148,75 @@ fn multitrack_and_modex() {
         ]
     });
     check_passed(plan);
+}
+
+/// An encoder that begins anew under the same publish: another picture of the same codec.
+#[test]
+fn another_configuration_in_mid_stream() {
+    check_change(&fixtures::h264_aac_other(), "7");
+}
+
+#[test]
+fn another_codec_in_mid_stream() {
+    check_change(&fixtures::hevc_aac(), "hvc1");
+}
+
+/// From H.264 to something else after two seconds, by each protocol: players that were there get all, with the new
+/// configuration before the first new picture, and those that join later know nothing of the old one.
+#[track_caller]
+fn check_change(other: &Path, codec: &str) {
+    let server = Server::start("");
+    let open = |over| (over, Player::open_over(over, &server, "/live/x.flv"));
+    let early = Over::ALL.map(open);
+    server.wait_connections("http", 2);
+    // What a second round would begin with has no configuration of its own.
+    let plan = Plan::of(&fixtures::h264_aac()).then_at(2000, Plan::of(other));
+    let feed = Feed::start(&server, "live", "x", plan.for_ms(6000));
+    for (over, player) in &early {
+        player.wait(&format!("three seconds over {over:?}"), PATIENCE, |flv| {
+            flv.frames(VIDEO).len() > 75
+        });
+    }
+    let late = Over::ALL.map(open);
+    for (over, player) in &late {
+        player.wait(&format!("a second over {over:?}"), PATIENCE, |flv| {
+            flv.frames(VIDEO).len() > 25
+        });
+    }
+    let configurations = |tags: &[Tag]| -> Vec<Vec<u8>> {
+        let headers = tags.iter().filter(|t| t.kind == VIDEO && t.is_header());
+        let mut bodies: Vec<_> = headers.map(|tag| tag.body.clone()).collect();
+        bodies.dedup();
+        bodies
+    };
+    let came = |(over, player): &(Over, Player)| (*over, player.flv());
+    let (early, late) = (early.each_ref().map(came), late.each_ref().map(came));
+    let sent = configurations(&feed.sent());
+    assert_eq!(sent.len(), 2, "the fixtures differ");
+    for (over, flv) in &early {
+        feed.assert_gave(flv, VIDEO);
+        feed.assert_gave(flv, AUDIO);
+        assert_eq!(configurations(&flv.tags), sent, "over {over:?}");
+        let second = flv.tags.iter().position(|tag| tag.body == sent[1]);
+        let (before, after) = flv.tags.split_at(second.expect("just seen"));
+        let pictures = |tags: &[Tag]| -> Vec<Tag> {
+            let all = tags.iter().filter(|t| t.kind == VIDEO && t.is_coded());
+            all.cloned().collect()
+        };
+        assert!(pictures(before).iter().all(|tag| tag.codec() == "7"));
+        let after = pictures(after);
+        assert!(after[0].is_keyframe(), "over {over:?}: {:?}", after[0]);
+        assert!(after.iter().all(|tag| tag.codec() == codec));
+        // Two seconds of the old ones.
+        assert_eq!(pictures(before).len(), 50, "over {over:?}");
+    }
+    for (over, flv) in &late {
+        feed.assert_gave(flv, VIDEO);
+        assert_eq!(configurations(&flv.tags), sent[1..], "over {over:?}");
+        let first = flv.frames(VIDEO)[0];
+        assert!(first.is_keyframe(), "over {over:?}: {first:?}");
+        assert_eq!(first.codec(), codec);
+    }
 }
 
 #[test]

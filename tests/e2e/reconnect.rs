@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::support::feed::{Feed, Plan};
-use super::support::flv::{AUDIO, VIDEO, assert_continuous};
-use super::support::player::{End, Player};
+use super::support::flv::{AUDIO, Flv, Tag, VIDEO, assert_continuous};
+use super::support::player::{End, Over, Player};
 use super::support::programs::{self, FFMPEG_DEBIAN};
 use super::support::server::Server;
 use super::support::{PATIENCE, fixtures, http, stays, wait_for};
@@ -15,6 +15,18 @@ fn server(publish: &str) -> Server {
     ))
 }
 
+/// A player by each protocol.
+fn players(server: &Server) -> [Player; 3] {
+    Over::ALL.map(|over| Player::open_over(over, server, "/live/x.flv"))
+}
+
+/// The first picture from the `from`th tag on.
+fn next_picture(flv: &Flv, from: usize) -> Option<&Tag> {
+    flv.tags[from..]
+        .iter()
+        .find(|tag| tag.kind == VIDEO && tag.is_coded())
+}
+
 /// A machine dies and its stream is back three seconds later: the same response goes on, from a keyframe, and time does not
 /// go back, though the new publisher's own timestamps begin at 0.
 #[test]
@@ -23,47 +35,45 @@ fn a_publisher_killed_and_back_in_three_seconds() {
     let fixture = fixtures::h264_aac();
     let url = server.rtmp("live/x");
     let first = programs::publish_loop(FFMPEG_DEBIAN, &fixture, &url);
-    let player = Player::open(&server, "/live/x.flv");
-    player.wait("three seconds", PATIENCE, |flv| {
-        flv.frames(VIDEO).len() > 75
-    });
+    let players = players(&server);
+    for player in &players {
+        player.wait("three seconds", PATIENCE, |flv| {
+            flv.frames(VIDEO).len() > 75
+        });
+    }
     first.kill();
+    let counts = || players.each_ref().map(Player::tag_count);
     wait_for("the last frames have come", PATIENCE, || {
-        let before = player.tag_count();
+        let before = counts();
         std::thread::sleep(Duration::from_millis(500));
-        (player.tag_count() == before).then_some(())
+        (counts() == before).then_some(())
     });
-    let before = player.tag_count();
-    stays("the play is held", Duration::from_millis(2500), || {
-        player.ended().is_none()
+    let before = counts();
+    stays("the plays are held", Duration::from_millis(2500), || {
+        players.iter().all(|player| player.ended().is_none())
     });
 
     let _second = programs::publish_loop(FFMPEG_DEBIAN, &fixture, &url);
-    let flv = player.wait("the stream goes on", PATIENCE, |flv| {
-        flv.tags[before..]
-            .iter()
-            .filter(|tag| tag.kind == VIDEO && tag.is_coded())
-            .count()
-            > 50
-    });
-    let next = flv.tags[before..]
-        .iter()
-        .find(|tag| tag.kind == VIDEO && tag.is_coded())
-        .expect("just seen");
-    assert!(next.is_keyframe(), "goes on from a keyframe, not {next:?}");
-    for kind in [VIDEO, AUDIO] {
-        // No jump back; forward at most by about the time that really passed.
-        assert_continuous(&flv.frames(kind), 8000);
+    for ((over, player), before) in Over::ALL.iter().zip(&players).zip(before) {
+        let flv = player.wait(&format!("it goes on over {over:?}"), PATIENCE, |flv| {
+            let new = &flv.tags[before..];
+            let pictures = new.iter().filter(|tag| tag.kind == VIDEO && tag.is_coded());
+            pictures.count() > 50
+        });
+        let next = next_picture(&flv, before).expect("just seen");
+        assert!(next.is_keyframe(), "goes on from a keyframe, not {next:?}");
+        for kind in [VIDEO, AUDIO] {
+            // No jump back; forward at most by about the time that really passed.
+            assert_continuous(&flv.frames(kind), 8000);
+        }
+        // A player that joins now is on the same timeline.
+        let late =
+            Player::open_over(*over, &server, "/live/x.flv")
+                .wait("frames", PATIENCE, |flv| flv.frames(VIDEO).len() > 5);
+        let now = player.flv().frames(VIDEO).last().expect("frames").dts;
+        let joined = late.frames(VIDEO)[0].dts;
+        assert!(now.abs_diff(joined) < 3000, "{over:?}: {now} and {joined}");
     }
-    // A player that joins now is on the same timeline.
-    let late = Player::open(&server, "/live/x.flv")
-        .wait("frames", PATIENCE, |flv| flv.frames(VIDEO).len() > 5);
-    let now = player.flv().frames(VIDEO).last().expect("frames").dts;
-    assert!(
-        now.abs_diff(late.frames(VIDEO)[0].dts) < 3000,
-        "{now} and {}",
-        late.frames(VIDEO)[0].dts
-    );
 }
 
 /// What comes back may be another encoder: its new configuration is repeated before its first keyframe.
@@ -71,14 +81,16 @@ fn a_publisher_killed_and_back_in_three_seconds() {
 fn a_publisher_back_with_another_configuration() {
     let server = server("");
     let first = Feed::start(&server, "live", "x", Plan::of(&fixtures::h264_aac()));
-    let player = Player::open(&server, "/live/x.flv");
-    player.wait("a second", PATIENCE, |flv| flv.frames(VIDEO).len() > 25);
-    let old = player
-        .flv()
-        .header(VIDEO)
-        .expect("the first configuration")
-        .body
-        .clone();
+    let players = players(&server);
+    for player in &players {
+        player.wait("a second", PATIENCE, |flv| flv.frames(VIDEO).len() > 25);
+    }
+    let old = first
+        .headers()
+        .into_iter()
+        .find(|tag| tag.kind == VIDEO)
+        .expect("a header was sent")
+        .body;
     first.abandon();
     let second = Feed::start(&server, "live", "x", Plan::of(&fixtures::h264_aac_other()));
     let header = wait_for("a header is sent", PATIENCE, || {
@@ -88,25 +100,23 @@ fn a_publisher_back_with_another_configuration() {
             .find(|tag| tag.kind == VIDEO && tag.is_header())
     });
     assert_ne!(old, header.body, "the fixtures differ");
-    let flv = player.wait("the new pictures", PATIENCE, |flv| {
-        flv.header(VIDEO).is_some_and(|tag| tag.body == header.body)
-    });
-    let at = flv
-        .tags
-        .iter()
-        .position(|tag| tag.body == header.body)
-        .expect("just seen");
-    let flv = player.wait("pictures after it", PATIENCE, |flv| {
-        flv.tags[at..]
-            .iter()
-            .any(|tag| tag.kind == VIDEO && tag.is_coded())
-    });
-    let next = flv.tags[at..]
-        .iter()
-        .find(|tag| tag.kind == VIDEO && tag.is_coded())
-        .expect("just seen");
-    assert!(next.is_keyframe());
-    assert_continuous(&flv.frames(VIDEO), 5000);
+    for (over, player) in Over::ALL.iter().zip(&players) {
+        let flv = player.wait(&format!("the new header over {over:?}"), PATIENCE, |flv| {
+            flv.header(VIDEO).is_some_and(|tag| tag.body == header.body)
+        });
+        let position = |tag: &Tag| tag.body == header.body;
+        let at = flv.tags.iter().position(position).expect("just seen");
+        let flv = player.wait("pictures after it", PATIENCE, |flv| {
+            next_picture(flv, at).is_some()
+        });
+        let next = next_picture(&flv, at).expect("just seen");
+        assert!(next.is_keyframe(), "{over:?}: {next:?}");
+        // None of the new pictures came before it.
+        let sent = second.sent();
+        let first = sent.iter().find(|tag| tag.is_keyframe()).expect("sent");
+        assert_eq!(next.body, first.body, "{over:?}");
+        assert_continuous(&flv.frames(VIDEO), 5000);
+    }
 }
 
 /// Gone for good: the body ends as its framing says, a response of which nothing is cut off.
@@ -114,20 +124,25 @@ fn a_publisher_back_with_another_configuration() {
 fn a_publisher_gone_for_good_ends_the_body_properly() {
     let server = server("republish_wait: 1s");
     let feed = Feed::start(&server, "live", "x", Plan::of(&fixtures::h264_aac()));
-    let player = Player::open(&server, "/live/x.flv");
-    player.wait("a second", PATIENCE, |flv| flv.frames(VIDEO).len() > 25);
+    let players = players(&server);
+    for player in &players {
+        player.wait("a second", PATIENCE, |flv| flv.frames(VIDEO).len() > 25);
+    }
     let sent = feed.abandon();
-    assert_eq!(player.wait_end(Duration::from_secs(5)), End::Proper);
-    let flv = player.flv();
     let last = sent
         .iter()
         .rfind(|tag| tag.kind == VIDEO)
         .expect("pictures were sent");
-    assert_eq!(
-        flv.frames(VIDEO).last().expect("pictures came").body,
-        last.body,
-        "the last frame came too"
-    );
+    for (over, player) in Over::ALL.iter().zip(&players) {
+        let end = player.wait_end(Duration::from_secs(5));
+        assert_eq!(end, End::Proper, "{over:?}");
+        let flv = player.flv();
+        assert_eq!(
+            flv.frames(VIDEO).last().expect("pictures came").body,
+            last.body,
+            "the last frame came too over {over:?}"
+        );
+    }
 }
 
 /// After that, the stream is one that is not there.
@@ -159,15 +174,20 @@ fn after_its_end_a_stream_is_missing() {
 #[test]
 fn many_short_publishes_are_one_stream() {
     let server = server("republish_wait: 5s");
-    let player = Player::open(&server, "/live/x.flv");
+    let players = players(&server);
     for _ in 0..4 {
         let feed = Feed::start(&server, "live", "x", Plan::of(&fixtures::h264_aac()));
-        player.wait_more(60, PATIENCE);
+        for player in &players {
+            player.wait_more(60, PATIENCE);
+        }
         feed.abandon();
     }
-    let flv = player.flv();
-    for kind in [VIDEO, AUDIO] {
-        assert_continuous(&flv.frames(kind), 3000);
+    for (over, player) in Over::ALL.iter().zip(&players) {
+        let flv = player.flv();
+        for kind in [VIDEO, AUDIO] {
+            assert_continuous(&flv.frames(kind), 3000);
+        }
+        let end = player.wait_end(Duration::from_secs(10));
+        assert_eq!(end, End::Proper, "{over:?}");
     }
-    assert_eq!(player.wait_end(Duration::from_secs(10)), End::Proper);
 }

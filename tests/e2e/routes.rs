@@ -20,8 +20,8 @@ use super::support::player::Player;
 use super::support::programs::{self, Job, curl, run};
 use super::support::proxies::{Proxy, free_port};
 use super::support::server::Server;
+use super::support::websocket::Client as WebSocket;
 use super::support::{PATIENCE, fixtures, wait_for};
-use super::websocket::Client as WebSocket;
 
 /// Larger than all buffers between two ends together.
 const LARGE: usize = 64 << 20;

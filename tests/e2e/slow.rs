@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::support::feed::{Feed, Plan};
 use super::support::flv::{AUDIO, VIDEO, assert_continuous};
-use super::support::player::Player;
+use super::support::player::{Over, Player};
 use super::support::server::Server;
 use super::support::{PATIENCE, fixtures, wait_for};
 
@@ -28,13 +28,28 @@ fn server(stall: &str) -> Server {
     ))
 }
 
-/// One that sleeps for 20 s beside one that does not.
 #[test]
 fn a_player_that_stops_reading_for_twenty_seconds() {
+    check_sleeper(Over::Http);
+}
+
+#[test]
+fn one_that_stops_reading_a_websocket() {
+    check_sleeper(Over::WebSocket);
+}
+
+#[test]
+fn one_that_stops_reading_rtmp() {
+    check_sleeper(Over::Rtmp);
+}
+
+/// One that sleeps for 20 s beside one that does not.
+#[track_caller]
+fn check_sleeper(over: Over) {
     let server = server("60s");
     let feed = Feed::start(&server, "live", "x", heavy());
-    let steady = Player::open(&server, "/live/x.flv");
-    let sleepy = Player::open_with(server.address("http"), "/live/x.flv", &[], Some(RECEIVE));
+    let steady = Player::open_over(over, &server, "/live/x.flv");
+    let sleepy = Player::open_over_with(over, &server, "/live/x.flv", Some(RECEIVE));
     for player in [&steady, &sleepy] {
         player.wait("a second", PATIENCE, |flv| flv.frames(VIDEO).len() > 25);
     }
@@ -45,7 +60,7 @@ fn a_player_that_stops_reading_for_twenty_seconds() {
     let (mut held, mut grown) = (0, 0);
     while begin.elapsed() < Duration::from_secs(20) {
         std::thread::sleep(Duration::from_millis(100));
-        held = held.max(server.send_queue("http"));
+        held = held.max(server.send_queue(over.listener()));
         grown = grown.max(server.memory_kib().saturating_sub(memory));
     }
     assert!(held > 64 * 1024, "the sleeper's queue filled: {held} bytes");
@@ -99,25 +114,48 @@ fn a_player_that_stops_reading_for_twenty_seconds() {
     for kind in [VIDEO, AUDIO] {
         assert_continuous(&flv.frames(kind), 30_000);
     }
+    drop(sleepy);
+    let line = server.wait_log(
+        &["play ended", &format!("protocol=\"{}\"", over.name())],
+        PATIENCE,
+    );
+    assert!(!line.contains("skips=0"), "{line}");
+}
+
+#[test]
+fn a_player_that_never_reads_is_ended() {
+    check_dead(Over::Http);
+}
+
+#[test]
+fn one_that_never_reads_a_websocket_is_ended() {
+    check_dead(Over::WebSocket);
+}
+
+#[test]
+fn one_that_never_reads_rtmp_is_ended() {
+    check_dead(Over::Rtmp);
 }
 
 /// One that never reads is ended after player_stall, and all that was kept for it is given back.
-#[test]
-fn a_player_that_never_reads_is_ended() {
+#[track_caller]
+fn check_dead(over: Over) {
     let server = server("3s");
     let feed = Feed::start(&server, "live", "x", heavy());
-    let steady = Player::open(&server, "/live/x.flv");
+    let steady = Player::open_over(over, &server, "/live/x.flv");
     steady.wait("a second", PATIENCE, |flv| flv.frames(VIDEO).len() > 25);
-    let dead = Player::open_with(server.address("http"), "/live/x.flv", &[], Some(RECEIVE));
+    let beside = server.connections(over.listener());
+    let dead = Player::open_over_with(over, &server, "/live/x.flv", Some(RECEIVE));
     dead.pause();
-    server.wait_connections("http", 2);
+    server.wait_connections(over.listener(), beside + 1);
     // Its buffers take a few seconds to fill.
     wait_for(
         "the dead player's connection is closed",
         Duration::from_secs(20),
-        || (server.connections("http") == 1).then_some(()),
+        || (server.connections(over.listener()) == beside).then_some(()),
     );
-    server.wait_log(&["stalled"], PATIENCE);
+    let protocol = format!("protocol=\"{}\"", over.name());
+    server.wait_log(&["play ended", "stalled", &protocol], PATIENCE);
     let flv = steady.wait_more(50, PATIENCE);
     feed.assert_gave(&flv, VIDEO);
 }

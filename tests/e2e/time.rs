@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::support::feed::{Feed, Plan};
 use super::support::flv::{AUDIO, Flv, SCRIPT, Tag, VIDEO, assert_continuous, assert_run_of};
-use super::support::player::Player;
+use super::support::player::{Over, Player};
 use super::support::rtmp::Client;
 use super::support::server::Server;
 use super::support::{PATIENCE, fixtures};
@@ -16,28 +16,33 @@ fn server(play: &str) -> Server {
 }
 
 /// Plays a stream whose timestamps begin two seconds before a limit, and checks that each step between frames came out as it
-/// went in, for one who was there and for one who joined after it.
+/// went in, by each protocol, for one who was there and for one who joined after it.
 #[track_caller]
 fn check_across(limit: u64, play: &str) {
     let server = server(play);
-    let early = Player::open(&server, "/live/x.flv");
-    server.wait_connections("http", 1);
+    let open = |over| (over, Player::open_over(over, &server, "/live/x.flv"));
+    let mut players: Vec<(Over, Player)> = Over::ALL.map(open).into();
+    server.wait_connections("http", 2);
     let feed = Feed::start(
         &server,
         "live",
         "x",
         Plan::of(&fixtures::h264_aac()).starting_at(limit - 2000),
     );
-    early.wait("four seconds", PATIENCE, |flv| {
-        flv.frames(VIDEO).len() > 100
-    });
-    let late = Player::open(&server, "/live/x.flv");
-    late.wait("another second", PATIENCE, |flv| {
-        flv.frames(VIDEO).len() > 50
-    });
-    let (early, late) = (early.flv(), late.flv());
+    for (over, early) in &players {
+        early.wait(&format!("four seconds over {over:?}"), PATIENCE, |flv| {
+            flv.frames(VIDEO).len() > 100
+        });
+    }
+    players.extend(Over::ALL.map(open));
+    for (over, late) in &players[Over::ALL.len()..] {
+        late.wait(&format!("another second over {over:?}"), PATIENCE, |flv| {
+            flv.frames(VIDEO).len() > 50
+        });
+    }
+    let came: Vec<(Over, Flv)> = players.iter().map(|(over, p)| (*over, p.flv())).collect();
     let sent = feed.sent();
-    for flv in [&early, &late] {
+    for (over, flv) in &came {
         for kind in [VIDEO, AUDIO] {
             let came = flv.frames(kind);
             let sent: Vec<&Tag> = sent
@@ -49,7 +54,7 @@ fn check_across(limit: u64, play: &str) {
                 assert_eq!(
                     came[1].dts.wrapping_sub(came[0].dts),
                     sent[1].dts.wrapping_sub(sent[0].dts),
-                    "step {at} of kind {kind}"
+                    "step {at} of kind {kind} over {over:?}"
                 );
             }
         }

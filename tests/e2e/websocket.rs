@@ -1,7 +1,5 @@
 //! WebSocket-FLV: the handshake and its errors, messages, pings, close codes, and a browser.
 
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 use super::SHORT;
@@ -9,104 +7,8 @@ use super::support::feed::{Feed, Plan};
 use super::support::flv::{Flv, Parser, VIDEO};
 use super::support::programs::{self, Job};
 use super::support::server::Server;
+use super::support::websocket::{Client, UPGRADE};
 use super::support::{PATIENCE, fixtures, http};
-
-/// The example of RFC 6455 §1.3.
-const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
-const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
-
-const UPGRADE: [(&str, &str); 4] = [
-    ("Upgrade", "websocket"),
-    ("Connection", "Upgrade"),
-    ("Sec-WebSocket-Version", "13"),
-    ("Sec-WebSocket-Key", KEY),
-];
-
-/// A client that shows frames as they are.
-pub struct Client(TcpStream);
-
-impl Client {
-    /// Opens a WebSocket; the test fails when the handshake does.
-    pub fn open(address: SocketAddr, path: &str) -> Client {
-        let mut stream = TcpStream::connect(address).expect("a connection");
-        stream.set_read_timeout(Some(PATIENCE)).expect("a socket");
-        let headers: String = UPGRADE
-            .iter()
-            .map(|(n, v)| format!("{n}: {v}\r\n"))
-            .collect();
-        write!(
-            stream,
-            "GET {path} HTTP/1.1\r\nHost: {address}\r\n{headers}\r\n"
-        )
-        .expect("a request is sent");
-        let mut head = Vec::new();
-        let mut byte = [0; 1];
-        while !head.ends_with(b"\r\n\r\n") {
-            stream.read_exact(&mut byte).expect("an answer");
-            head.push(byte[0]);
-        }
-        let head = String::from_utf8(head).expect("text").to_ascii_lowercase();
-        assert!(head.starts_with("http/1.1 101 "), "{head}");
-        assert!(
-            head.contains(&format!(
-                "sec-websocket-accept: {}\r\n",
-                ACCEPT.to_ascii_lowercase()
-            )),
-            "{head}"
-        );
-        assert!(!head.contains("transfer-encoding"), "{head}");
-        Client(stream)
-    }
-
-    /// The next frame: opcode and payload. Frames of a server are whole here and never masked.
-    pub fn frame(&mut self) -> (u8, Vec<u8>) {
-        let mut head = [0; 2];
-        self.0.read_exact(&mut head).expect("a frame");
-        assert_eq!(head[0] & 0xf0, 0x80, "whole, without extensions");
-        assert_eq!(head[1] & 0x80, 0, "not masked");
-        let length = match head[1] {
-            126 => {
-                let mut bytes = [0; 2];
-                self.0.read_exact(&mut bytes).expect("a length");
-                u64::from(u16::from_be_bytes(bytes))
-            }
-            127 => {
-                let mut bytes = [0; 8];
-                self.0.read_exact(&mut bytes).expect("a length");
-                u64::from_be_bytes(bytes)
-            }
-            short => u64::from(short),
-        };
-        let mut payload = vec![0; usize::try_from(length).expect("a length")];
-        self.0.read_exact(&mut payload).expect("a payload");
-        (head[0] & 0x0f, payload)
-    }
-
-    /// Sends a masked frame.
-    fn say(&mut self, opcode: u8, payload: &[u8]) {
-        let mask = [7u8, 1, 200, 9];
-        let mut frame = vec![
-            0x80 | opcode,
-            0x80 | u8::try_from(payload.len()).expect("a short frame"),
-        ];
-        frame.extend_from_slice(&mask);
-        frame.extend(payload.iter().zip(mask.iter().cycle()).map(|(b, m)| b ^ m));
-        self.0.write_all(&frame).expect("a frame is sent");
-    }
-
-    /// The code of the close frame, after any number of messages; the connection ends with it.
-    pub fn close_code(&mut self) -> u16 {
-        loop {
-            let (opcode, payload) = self.frame();
-            if opcode == 8 {
-                let mut rest = Vec::new();
-                self.0.read_to_end(&mut rest).expect("the end");
-                assert_eq!(rest.len(), 0, "nothing follows a close");
-                return u16::from_be_bytes(payload[..2].try_into().expect("a code"));
-            }
-        }
-    }
-}
 
 #[test]
 fn messages_carry_the_same_bytes_as_http() {
@@ -170,16 +72,12 @@ fn a_client_that_closes_is_answered_and_one_that_breaks_the_rules_is_told() {
     client.say(8, &1001u16.to_be_bytes());
     assert_eq!(client.close_code(), 1000);
     let mut client = Client::open(server.address("http"), "/live/x.flv");
-    client
-        .0
-        .write_all(&[0x89, 0x01, b'x'])
-        .expect("an unmasked frame is sent");
+    // A frame that is not masked.
+    client.raw(&[0x89, 0x01, b'x']);
     assert_eq!(client.close_code(), 1002);
     let mut client = Client::open(server.address("http"), "/live/x.flv");
-    client
-        .0
-        .write_all(&[0x82, 0xff, 0, 0, 0, 1, 0, 0, 0, 0])
-        .expect("the head of 4 GiB is sent");
+    // The head of 4 GiB.
+    client.raw(&[0x82, 0xff, 0, 0, 0, 1, 0, 0, 0, 0]);
     assert_eq!(client.close_code(), 1009);
     server.wait_log(&["play ended", "client_left"], PATIENCE);
 }

@@ -25,6 +25,7 @@ pub mod rtmp;
 pub mod server;
 pub mod sockets;
 pub mod ts;
+pub mod websocket;
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,5 @@
-//! A player: reads a live FLV stream on a thread of its own, and lets a test look at what has come.
+//! A player: reads a live stream on a thread of its own, by any protocol that gives FLV's tags, and lets a test look at what
+//! has come.
 
 use std::io;
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -6,14 +7,45 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use super::flv::{Flv, Parser};
+use super::flv::{AUDIO, Flv, Parser, SCRIPT, Tag, VIDEO};
 use super::server::Server;
-use super::{http, wait_for};
+use super::{amf, http, rtmp, wait_for, websocket};
+
+/// How a player is given the stream: the same tags, by another protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Over {
+    Http,
+    WebSocket,
+    /// Tags are the messages, and there is no file header.
+    Rtmp,
+}
+
+impl Over {
+    pub const ALL: [Over; 3] = [Over::Http, Over::WebSocket, Over::Rtmp];
+
+    /// As the server's log has it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Over::Http => "http1",
+            Over::WebSocket => "websocket",
+            Over::Rtmp => "rtmp",
+        }
+    }
+
+    /// The kind of the server's listener.
+    pub fn listener(self) -> &'static str {
+        match self {
+            Over::Http | Over::WebSocket => "http",
+            Over::Rtmp => "rtmp",
+        }
+    }
+}
 
 /// How a play ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum End {
-    /// As the framing says: the last chunk, or the end of a connection that has no other.
+    /// As the framing says: the last chunk, or the end of a connection that has no other; a WebSocket's close with 1000;
+    /// `NetStream.Play.Stop`.
     Proper,
     /// Anything else.
     Broken(String),
@@ -32,11 +64,28 @@ struct State {
     paused: bool,
 }
 
+impl State {
+    /// Takes bytes of a stream, or of the text of a refusal.
+    fn take(&mut self, piece: &[u8]) -> io::Result<()> {
+        self.bytes += piece.len() as u64;
+        if matches!(self.status, Some(200 | 101)) {
+            self.parser
+                .feed(piece)
+                .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+            let tags = self.parser.flv.tags.len();
+            self.arrivals.resize(tags, Instant::now());
+        }
+        Ok(())
+    }
+}
+
 /// A running player. Its connection is closed when it is dropped.
 pub struct Player {
     state: Arc<Mutex<State>>,
     socket: TcpStream,
     thread: Option<JoinHandle<()>>,
+    /// By RTMP: its own thread reads.
+    _client: Option<rtmp::Client>,
     pub opened: Instant,
 }
 
@@ -44,6 +93,55 @@ impl Player {
     /// Plays a path of a server by HTTP/1.1.
     pub fn open(server: &Server, path: &str) -> Player {
         Player::open_with(server.address("http"), path, &[], None)
+    }
+
+    /// Plays a path by any protocol.
+    pub fn open_over(over: Over, server: &Server, path: &str) -> Player {
+        Player::open_over_with(over, server, path, None)
+    }
+
+    /// As [`Player::open_over`], with a receive buffer of a size in bytes.
+    pub fn open_over_with(
+        over: Over,
+        server: &Server,
+        path: &str,
+        receive_buffer: Option<usize>,
+    ) -> Player {
+        let address = server.address(over.listener());
+        let mut socket = TcpStream::connect(address).expect("the server accepts");
+        match over {
+            Over::Http => Player::open_on(socket, address, path, &[], receive_buffer),
+            Over::WebSocket => {
+                prepare(&socket, receive_buffer);
+                websocket::ask(&mut socket, &address.to_string(), path).expect("a request is sent");
+                Player::reading(socket, read_messages)
+            }
+            Over::Rtmp => {
+                prepare(&socket, receive_buffer);
+                Player::open_rtmp(socket, path)
+            }
+        }
+    }
+
+    fn open_rtmp(socket: TcpStream, path: &str) -> Player {
+        let (app, name) = path
+            .trim_start_matches('/')
+            .trim_end_matches(".flv")
+            .rsplit_once('/')
+            .expect("an app and a stream");
+        let state = Arc::new(Mutex::new(State::default()));
+        let tap = tap(Arc::clone(&state));
+        let opened = Instant::now();
+        let second = socket.try_clone().expect("a second handle");
+        let mut client = rtmp::Client::connect_on(second, app, tap).expect("the server talks RTMP");
+        client.ask_to_play(name).expect("play is sent");
+        Player {
+            state,
+            socket,
+            thread: None,
+            _client: Some(client),
+            opened,
+        }
     }
 
     /// With headers, for example a Host; and with a receive buffer of a size in bytes.
@@ -71,12 +169,7 @@ impl Player {
         receive_buffer: Option<usize>,
     ) -> Player {
         use std::io::Write;
-        if let Some(size) = receive_buffer {
-            set_receive_buffer(&socket, size);
-        }
-        socket
-            .set_read_timeout(Some(Duration::from_secs(120)))
-            .expect("a timeout");
+        prepare(&socket, receive_buffer);
         let host = headers
             .iter()
             .find(|(name, _)| *name == "Host")
@@ -91,6 +184,14 @@ impl Player {
             "GET {path} HTTP/1.1\r\nHost: {host}\r\n{others}\r\n"
         )
         .expect("the request is sent");
+        Player::reading(socket, read)
+    }
+
+    /// With a thread that does nothing but read.
+    fn reading(
+        socket: TcpStream,
+        read: impl FnOnce(TcpStream, &Mutex<State>) -> io::Result<()> + Send + 'static,
+    ) -> Player {
         let opened = Instant::now();
         let state = Arc::new(Mutex::new(State::default()));
         let theirs = Arc::clone(&state);
@@ -106,6 +207,7 @@ impl Player {
             state,
             socket,
             thread: Some(thread),
+            _client: None,
             opened,
         }
     }
@@ -254,23 +356,78 @@ fn read(stream: TcpStream, state: &Mutex<State>) -> io::Result<()> {
         state.head_at = Some(Instant::now());
     }
     loop {
-        while lock(state).paused {
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        wait_while_paused(state);
         let Some(piece) = response.body.next()? else {
             return Ok(());
         };
+        lock(state).take(&piece)?;
+    }
+}
+
+/// Reads a WebSocket's messages, from the answer to the handshake on.
+fn read_messages(stream: TcpStream, state: &Mutex<State>) -> io::Result<()> {
+    let mut client = websocket::Client::answered(stream)?;
+    {
         let mut state = lock(state);
-        state.bytes += piece.len() as u64;
-        if state.status == Some(200) {
-            state
-                .parser
-                .feed(&piece)
-                .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
-            let tags = state.parser.flv.tags.len();
-            state.arrivals.resize(tags, Instant::now());
+        state.status = Some(101);
+        state.head_at = Some(Instant::now());
+    }
+    loop {
+        wait_while_paused(state);
+        match client.next()? {
+            (websocket::BINARY, payload) => lock(state).take(&payload)?,
+            (websocket::CLOSE, payload) => match client.end(&payload)? {
+                1000 => return Ok(()),
+                code => return Err(io::Error::other(format!("closed with {code}"))),
+            },
+            (opcode, _) => return Err(io::Error::other(format!("a frame of opcode {opcode}"))),
         }
     }
+}
+
+/// Takes RTMP's messages for tags.
+fn tap(state: Arc<Mutex<State>>) -> rtmp::Tap {
+    let mut stopped = false;
+    Box::new(move |read| match read {
+        rtmp::Read::Message(message) if matches!(message.kind, AUDIO | VIDEO | SCRIPT) => {
+            wait_while_paused(&state);
+            let tag = Tag::new(message.kind, message.timestamp, &message.body);
+            let mut state = lock(&state);
+            state.bytes += message.body.len() as u64;
+            state.parser.flv.tags.push(tag);
+            state.arrivals.push(Instant::now());
+            true
+        }
+        rtmp::Read::Message(message) => {
+            stopped |= message.kind == rtmp::COMMAND
+                && amf::text_property(&message.body, "code").as_deref()
+                    == Some("NetStream.Play.Stop");
+            false
+        }
+        rtmp::Read::End(error) => {
+            lock(&state).end = Some(match stopped {
+                true => End::Proper,
+                false => End::Broken(error.to_string()),
+            });
+            false
+        }
+    })
+}
+
+fn wait_while_paused(state: &Mutex<State>) {
+    while lock(state).paused {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// What is the same for each player's socket.
+fn prepare(socket: &TcpStream, receive_buffer: Option<usize>) {
+    if let Some(size) = receive_buffer {
+        set_receive_buffer(socket, size);
+    }
+    socket
+        .set_read_timeout(Some(Duration::from_secs(120)))
+        .expect("a timeout");
 }
 
 /// SO_RCVBUF of a socket, which bounds what the kernel takes for a reader that does not read.

@@ -2,7 +2,8 @@
 //! any garbage. Adobe RTMP 1.0 sections 5.2 (handshake), 5.3 (chunks) and 7.2 (commands).
 
 use std::collections::HashMap;
-use std::io::{self, Read, Write};
+use std::convert::Infallible;
+use std::io::{self, Read as _, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
@@ -25,8 +26,22 @@ const ANSWER: Duration = Duration::from_secs(15);
 #[derive(Clone, Debug)]
 pub struct Message {
     pub kind: u8,
+    /// In milliseconds, 32 bits.
+    pub timestamp: u32,
     pub body: Vec<u8>,
 }
+
+/// What is read of the server.
+#[derive(Debug)]
+pub enum Read<'a> {
+    Message(&'a Message),
+    /// Nothing more comes.
+    End(io::Error),
+}
+
+/// Is shown what the server sends, on the thread that reads, which reads nothing while this does not return. Messages for which it
+/// returns true are its own: they are not kept for the [`Client`].
+pub type Tap = Box<dyn FnMut(Read<'_>) -> bool + Send>;
 
 #[derive(Default)]
 struct Heard {
@@ -80,11 +95,20 @@ impl Client {
         Ok(client)
     }
 
+    /// As [`Client::connect`], on a socket, with a look at all that comes.
+    pub fn connect_on(stream: TcpStream, app: &str, tap: Tap) -> io::Result<Client> {
+        let address = stream.peer_addr()?;
+        let mut client = Client::start_on(stream, tap)?;
+        client.ask_to_connect(app, &format!("rtmp://{address}/{app}"))?;
+        client.create_stream()?;
+        Ok(client)
+    }
+
     /// As [`Client::connect`], from an address of this machine; the code when the connection is refused, or `closed`.
     pub fn try_connect(from: &str, address: SocketAddr, app: &str) -> Result<Client, String> {
         let closed = |_| "closed".to_owned();
         let stream = super::sockets::connect_from(from, address).map_err(closed)?;
-        let mut client = Client::start_on(stream).map_err(closed)?;
+        let mut client = Client::start_on(stream, Box::new(|_| false)).map_err(closed)?;
         let answer = client.ask_to_connect(app, &format!("rtmp://{address}/{app}"));
         let answer = answer.map_err(closed)?;
         if amf::command_name(&answer.body).as_deref() == Some("_error") {
@@ -130,17 +154,22 @@ impl Client {
 
     /// A connection after its handshake, with a thread that listens.
     pub fn start(address: SocketAddr) -> io::Result<Client> {
-        Client::start_on(TcpStream::connect(address)?)
+        Client::start_on(TcpStream::connect(address)?, Box::new(|_| false))
     }
 
-    fn start_on(stream: TcpStream) -> io::Result<Client> {
+    fn start_on(stream: TcpStream, mut tap: Tap) -> io::Result<Client> {
         let stream = handshake_on(stream)?;
         let heard = Arc::new(Mutex::new(Heard::default()));
         let theirs = Arc::clone(&heard);
         let reader = stream.try_clone()?;
         reader.set_read_timeout(None)?;
         std::thread::spawn(move || {
-            let _ = listen(reader, &theirs);
+            let Err(error) = listen(reader, |message| {
+                if !tap(Read::Message(&message)) {
+                    lock(&theirs).messages.push(message);
+                }
+            });
+            tap(Read::End(error));
             lock(&theirs).closed = true;
         });
         Ok(Client {
@@ -163,10 +192,15 @@ impl Client {
         Ok(amf::text_property(&status.body, "code").unwrap_or_default())
     }
 
+    /// Sends `play`, which the server may answer late.
+    pub fn ask_to_play(&mut self, name: &str) -> io::Result<()> {
+        let id = self.message_stream;
+        self.command(id, "play", vec![Amf::Null, Amf::Text(name)])
+    }
+
     /// `play`; code and description of the server's first onStatus that is not a reset.
     pub fn play(&mut self, name: &str) -> io::Result<(String, String)> {
-        let id = self.message_stream;
-        self.command(id, "play", vec![Amf::Null, Amf::Text(name)])?;
+        self.ask_to_play(name)?;
         loop {
             let status = self.answer(&["onStatus", "_error"])?;
             let text = |name| amf::text_property(&status.body, name).unwrap_or_default();
@@ -329,11 +363,16 @@ struct ChunkStream {
     size: usize,
     kind: u8,
     extended: bool,
+    /// Of the newest header that had one: absolute in form 0, else the step from the message before.
+    time: u32,
+    is_step: bool,
+    /// Of the newest message.
+    timestamp: u32,
     body: Vec<u8>,
 }
 
 /// Reads chunks until the connection ends.
-fn listen(stream: TcpStream, heard: &Mutex<Heard>) -> io::Result<()> {
+fn listen(stream: TcpStream, mut hear: impl FnMut(Message)) -> io::Result<Infallible> {
     let mut input = io::BufReader::new(stream);
     let mut chunk_size = 128; // 5.4.1: until Set Chunk Size says otherwise
     let mut streams: HashMap<u32, ChunkStream> = HashMap::new();
@@ -349,6 +388,8 @@ fn listen(stream: TcpStream, heard: &Mutex<Heard>) -> io::Result<()> {
         if form < 3 {
             let time = take::<3>(&mut input)?;
             state.extended = time == [0xff; 3];
+            state.time = u32::from_be_bytes([0, time[0], time[1], time[2]]);
+            state.is_step = form > 0;
         }
         if form < 2 {
             let head = take::<4>(&mut input)?;
@@ -359,7 +400,14 @@ fn listen(stream: TcpStream, heard: &Mutex<Heard>) -> io::Result<()> {
             take::<4>(&mut input)?;
         }
         if state.extended {
-            take::<4>(&mut input)?;
+            state.time = u32::from_be_bytes(take::<4>(&mut input)?);
+        }
+        if state.body.is_empty() {
+            // 5.3.1.2.4: a message that begins with form 3 repeats what stood in the header before it, step or not.
+            state.timestamp = match state.is_step {
+                true => state.timestamp.wrapping_add(state.time),
+                false => state.time,
+            };
         }
         let mut piece = vec![0; chunk_size.min(state.size - state.body.len())];
         input.read_exact(&mut piece)?;
@@ -369,15 +417,16 @@ fn listen(stream: TcpStream, heard: &Mutex<Heard>) -> io::Result<()> {
             if let (SET_CHUNK_SIZE, Ok(size)) = (state.kind, <[u8; 4]>::try_from(body.as_slice())) {
                 chunk_size = u32::from_be_bytes(size) as usize;
             }
-            lock(heard).messages.push(Message {
+            hear(Message {
                 kind: state.kind,
+                timestamp: state.timestamp,
                 body,
             });
         }
     }
 }
 
-fn take<const N: usize>(input: &mut impl Read) -> io::Result<[u8; N]> {
+fn take<const N: usize>(input: &mut impl io::Read) -> io::Result<[u8; N]> {
     let mut bytes = [0; N];
     input.read_exact(&mut bytes)?;
     Ok(bytes)

@@ -8,8 +8,8 @@ use crate::support::player::Player;
 use crate::support::programs::{FFMPEG_DEBIAN, publish_loop, run};
 use crate::support::rtmp::Client;
 use crate::support::server::{Server, command};
+use crate::support::websocket;
 use crate::support::{PATIENCE, fixtures, http, wait_for};
-use crate::websocket;
 
 const KEY: &str = "0123456789abcdef0123456789abcdef";
 

@@ -4,6 +4,7 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 use std::time::{Duration, Instant};
 
 use super::check_content;
+use crate::SHORT;
 use crate::support::elementary::{adts_frames, assert_run, coded, contains};
 use crate::support::feed::{Feed, Plan};
 use crate::support::flv::{AUDIO, Flv, Parser, Tag, VIDEO};
@@ -11,8 +12,7 @@ use crate::support::raw::Raw;
 use crate::support::rtmp::Client;
 use crate::support::server::Server;
 use crate::support::ts::{self, PACKET, STEP};
-use crate::support::{PATIENCE, fixtures, wait_for};
-use crate::{SHORT, websocket};
+use crate::support::{PATIENCE, fixtures, wait_for, websocket};
 
 /// Players that are there at once.
 const CROWD: usize = 50;

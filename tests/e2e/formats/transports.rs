@@ -1,14 +1,14 @@
 //! The same bytes over HTTP/2 and WebSockets.
 
 use super::check_content;
+use crate::SHORT;
 use crate::support::elementary::{adts_frames, assert_run, coded};
 use crate::support::feed::{Feed, Plan};
 use crate::support::flv::AUDIO;
 use crate::support::programs::{self, curl};
 use crate::support::server::Server;
 use crate::support::ts::{self, PACKET, STEP};
-use crate::support::{PATIENCE, fixtures};
-use crate::{SHORT, websocket};
+use crate::support::{PATIENCE, fixtures, websocket};
 
 #[test]
 fn ts_over_http2() {

@@ -11,8 +11,8 @@ use super::super::support::programs::{curl, run};
 use super::super::support::proxies::free_port;
 use super::super::support::rtmp::Client;
 use super::super::support::server::{Server, command};
+use super::super::support::websocket::Client as WebSocket;
 use super::super::support::{PATIENCE, certs, fixtures, http, wait_for};
-use super::super::websocket::Client as WebSocket;
 use super::{edge_of, http_of, lines, rtmp_of};
 
 fn plan() -> Plan {
