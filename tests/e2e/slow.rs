@@ -28,136 +28,128 @@ fn server(stall: &str) -> Server {
     ))
 }
 
+/// Of each protocol, one that sleeps for 20 s beside one that does not.
 #[test]
-fn a_player_that_stops_reading_for_twenty_seconds() {
-    check_sleeper(Over::Http);
-}
-
-#[test]
-fn one_that_stops_reading_a_websocket() {
-    check_sleeper(Over::WebSocket);
-}
-
-#[test]
-fn one_that_stops_reading_rtmp() {
-    check_sleeper(Over::Rtmp);
-}
-
-/// One that sleeps for 20 s beside one that does not.
-#[track_caller]
-fn check_sleeper(over: Over) {
+fn players_that_stop_reading_for_twenty_seconds() {
     let server = server("60s");
     let feed = Feed::start(&server, "live", "x", heavy());
-    let steady = Player::open_over(over, &server, "/live/x.flv");
-    let sleepy = Player::open_over_with(over, &server, "/live/x.flv", Some(RECEIVE));
-    for player in [&steady, &sleepy] {
+    let open = |receive| {
+        Over::ALL.map(|over| Player::open_over_with(over, &server, "/live/x.flv", receive))
+    };
+    let (steady, sleepy) = (open(None), open(Some(RECEIVE)));
+    for player in steady.iter().chain(&sleepy) {
         player.wait("a second", PATIENCE, |flv| flv.frames(VIDEO).len() > 25);
     }
     let memory = server.memory_kib();
-    let from = steady.tag_count();
-    sleepy.pause();
+    let from = steady.each_ref().map(Player::tag_count);
+    sleepy.iter().for_each(Player::pause);
     let begin = Instant::now();
-    let (mut held, mut grown) = (0, 0);
+    let (mut held, mut grown) = ([0; 3], 0);
     while begin.elapsed() < Duration::from_secs(20) {
         std::thread::sleep(Duration::from_millis(100));
-        held = held.max(server.send_queue(over.listener()));
+        for (held, player) in held.iter_mut().zip(&sleepy) {
+            *held = server.send_queue_to(player.local_address()).max(*held);
+        }
         grown = grown.max(server.memory_kib().saturating_sub(memory));
     }
-    assert!(held > 64 * 1024, "the sleeper's queue filled: {held} bytes");
-    assert!(held <= HELD, "the kernel held {held} bytes for a player");
-    // The log keeps queue_length of the stream, about 2.5 MB; all that was sent meanwhile is 10 MB.
+    for (over, held) in Over::ALL.iter().zip(held) {
+        assert!(held > 64 * 1024, "{over:?}: the queue filled: {held} bytes");
+        assert!(held <= HELD, "{over:?}: the kernel held {held} bytes");
+    }
+    // The logs of FLV and RTMP keep queue_length of the stream, about 2.5 MB each; all that was sent meanwhile is 10 MB.
     assert!(grown < 8 * 1024, "the process grew by {grown} KiB");
 
-    // The other one saw nothing of it: each frame, and none late.
-    let flv = steady.flv();
-    for kind in [VIDEO, AUDIO] {
-        feed.assert_gave(&flv, kind);
-    }
-    let arrivals: Vec<Instant> = (from..flv.tags.len())
-        .filter_map(|tag| steady.arrival(tag))
-        .collect();
-    let gap = arrivals
-        .windows(2)
-        .map(|pair| pair[1] - pair[0])
-        .max()
-        .expect("frames came");
-    assert!(
-        gap < Duration::from_secs(1),
-        "the steady player waited {gap:?} for a frame"
-    );
-
-    // Awake again, the sleeper goes on from a keyframe near the live edge.
-    sleepy.resume();
-    let newest = flv.frames(VIDEO).last().expect("frames").dts;
-    let flv = sleepy.wait("the live edge", PATIENCE, |flv| {
-        flv.frames(VIDEO)
-            .last()
-            .is_some_and(|tag| tag.dts > newest + 1000)
-    });
-    let frames = flv.frames(VIDEO);
-    let leaps: Vec<_> = frames
-        .windows(2)
-        .filter(|pair| pair[1].dts - pair[0].dts > 250)
-        .collect();
-    assert!(
-        !leaps.is_empty(),
-        "20 s are more than queue_length, so something was skipped"
-    );
-    for pair in leaps {
+    // The others saw nothing of it: each frame, and none late.
+    for ((over, steady), from) in Over::ALL.iter().zip(&steady).zip(from) {
+        let flv = steady.flv();
+        for kind in [VIDEO, AUDIO] {
+            feed.assert_gave(&flv, kind);
+        }
+        let arrivals: Vec<Instant> = (from..flv.tags.len())
+            .filter_map(|tag| steady.arrival(tag))
+            .collect();
+        let gap = arrivals
+            .windows(2)
+            .map(|pair| pair[1] - pair[0])
+            .max()
+            .expect("frames came");
         assert!(
-            pair[1].is_keyframe(),
-            "a skip ends at a keyframe: {:?} then {:?}",
-            pair[0],
-            pair[1]
+            gap < Duration::from_secs(1),
+            "{over:?}: the steady player waited {gap:?} for a frame"
         );
     }
-    for kind in [VIDEO, AUDIO] {
-        assert_continuous(&flv.frames(kind), 30_000);
+
+    // Awake again, the sleepers go on from a keyframe near the live edge.
+    sleepy.iter().for_each(Player::resume);
+    let newest = steady[0].flv().frames(VIDEO).last().expect("frames").dts;
+    for (over, sleepy) in Over::ALL.iter().zip(&sleepy) {
+        let flv = sleepy.wait(&format!("the live edge over {over:?}"), PATIENCE, |flv| {
+            flv.frames(VIDEO)
+                .last()
+                .is_some_and(|tag| tag.dts > newest + 1000)
+        });
+        let frames = flv.frames(VIDEO);
+        let leaps: Vec<_> = frames
+            .windows(2)
+            .filter(|pair| pair[1].dts - pair[0].dts > 250)
+            .collect();
+        assert!(
+            !leaps.is_empty(),
+            "{over:?}: 20 s are more than queue_length, so something was skipped"
+        );
+        for pair in leaps {
+            assert!(
+                pair[1].is_keyframe(),
+                "{over:?}: a skip ends at a keyframe: {:?} then {:?}",
+                pair[0],
+                pair[1]
+            );
+        }
+        for kind in [VIDEO, AUDIO] {
+            assert_continuous(&flv.frames(kind), 30_000);
+        }
     }
     drop(sleepy);
-    let line = server.wait_log(
-        &["play ended", &format!("protocol=\"{}\"", over.name())],
-        PATIENCE,
-    );
-    assert!(!line.contains("skips=0"), "{line}");
+    for over in Over::ALL {
+        let protocol = format!("protocol=\"{}\"", over.name());
+        let line = server.wait_log(&["play ended", &protocol], PATIENCE);
+        assert!(!line.contains("skips=0"), "{line}");
+    }
 }
 
+/// Of each protocol, one that never reads: it is ended after player_stall, and all that was kept for it is given back.
 #[test]
-fn a_player_that_never_reads_is_ended() {
-    check_dead(Over::Http);
-}
-
-#[test]
-fn one_that_never_reads_a_websocket_is_ended() {
-    check_dead(Over::WebSocket);
-}
-
-#[test]
-fn one_that_never_reads_rtmp_is_ended() {
-    check_dead(Over::Rtmp);
-}
-
-/// One that never reads is ended after player_stall, and all that was kept for it is given back.
-#[track_caller]
-fn check_dead(over: Over) {
+fn players_that_never_read_are_ended() {
     let server = server("3s");
     let feed = Feed::start(&server, "live", "x", heavy());
-    let steady = Player::open_over(over, &server, "/live/x.flv");
-    steady.wait("a second", PATIENCE, |flv| flv.frames(VIDEO).len() > 25);
-    let beside = server.connections(over.listener());
-    let dead = Player::open_over_with(over, &server, "/live/x.flv", Some(RECEIVE));
-    dead.pause();
-    server.wait_connections(over.listener(), beside + 1);
-    // Its buffers take a few seconds to fill.
+    let steady = Over::ALL.map(|over| Player::open_over(over, &server, "/live/x.flv"));
+    for steady in &steady {
+        steady.wait("a second", PATIENCE, |flv| flv.frames(VIDEO).len() > 25);
+    }
+    let connections = || ["http", "rtmp"].map(|kind| server.connections(kind));
+    let before = connections();
+    let dead = Over::ALL.map(|over| {
+        let player = Player::open_over_with(over, &server, "/live/x.flv", Some(RECEIVE));
+        player.pause();
+        player
+    });
+    server.wait_connections("http", before[0] + 2);
+    server.wait_connections("rtmp", before[1] + 1);
+    // Their buffers take a few seconds to fill.
     wait_for(
-        "the dead player's connection is closed",
+        "the dead players' connections are closed",
         Duration::from_secs(20),
-        || (server.connections(over.listener()) == beside).then_some(()),
+        || (connections() == before).then_some(()),
     );
-    let protocol = format!("protocol=\"{}\"", over.name());
-    server.wait_log(&["play ended", "stalled", &protocol], PATIENCE);
-    let flv = steady.wait_more(50, PATIENCE);
-    feed.assert_gave(&flv, VIDEO);
+    for over in Over::ALL {
+        let protocol = format!("protocol=\"{}\"", over.name());
+        server.wait_log(&["play ended", "stalled", &protocol], PATIENCE);
+    }
+    for steady in &steady {
+        let flv = steady.wait_more(50, PATIENCE);
+        feed.assert_gave(&flv, VIDEO);
+    }
+    drop(dead);
 }
 
 /// A short sleep, within queue_length, costs no frame.

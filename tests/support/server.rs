@@ -225,15 +225,21 @@ impl Server {
 
     /// The largest send queue among the connections of one kind of listener: bytes that the kernel holds for one peer.
     pub fn send_queue(&self, kind: &str) -> u64 {
-        // proc(5): the fifth column is tx_queue:rx_queue, in hexadecimal.
-        let queue = |line: &String| {
-            let field = line.split_whitespace().nth(4)?;
-            u64::from_str_radix(field.split(':').next()?, 16).ok()
-        };
         self.connection_lines(kind)
             .iter()
-            .filter_map(queue)
+            .filter_map(|line| tx_queue(line))
             .max()
+            .unwrap_or(0)
+    }
+
+    /// The same of the connection of one peer, 0 when it has none.
+    pub fn send_queue_to(&self, peer: SocketAddr) -> u64 {
+        let remote = format!("0100007F:{:04X}", peer.port());
+        let table = fs::read_to_string("/proc/net/tcp").expect("Linux");
+        table
+            .lines()
+            .find(|line| line.split_whitespace().nth(2) == Some(&remote))
+            .and_then(tx_queue)
             .unwrap_or(0)
     }
 
@@ -309,4 +315,11 @@ pub fn write_config(folder: &Path, live: &str, top: &str) -> PathBuf {
     let file = folder.join("live.yaml");
     fs::write(&file, text).expect("the configuration is written");
     file
+}
+
+/// Of a line of the kernel's table of connections: bytes that were sent and not acknowledged.
+fn tx_queue(line: &str) -> Option<u64> {
+    // proc(5): the fifth column is tx_queue:rx_queue, in hexadecimal.
+    let field = line.split_whitespace().nth(4)?;
+    u64::from_str_radix(field.split(':').next()?, 16).ok()
 }

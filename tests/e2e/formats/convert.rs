@@ -4,16 +4,15 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
+use super::crowd::join_at_random;
 use crate::SHORT;
+use crate::support::elementary::contains;
 use crate::support::feed::{Feed, Plan};
 use crate::support::http;
 use crate::support::programs::{self, FFMPEG_DEBIAN, ffmpeg_current};
 use crate::support::raw::Raw;
 use crate::support::server::Server;
 use crate::support::{PATIENCE, fixtures, wait_for};
-
-/// Players of the same stream.
-const CROWD: usize = 20;
 
 /// A file in one channel, as ffmpeg decodes it, which must have nothing to say about it.
 #[track_caller]
@@ -152,7 +151,8 @@ fn converting(server: &Server) -> usize {
         .count()
 }
 
-/// One thread while somebody plays, whatever the number of players; nobody plays, nothing is converted.
+/// One thread while somebody plays, whatever the number of players and when they join: all have the same sound, from a whole frame
+/// on. Nobody plays, nothing is converted.
 #[test]
 fn one_conversion_for_all_players() {
     let server = Server::start(SHORT);
@@ -168,21 +168,36 @@ fn one_conversion_for_all_players() {
     assert_eq!(converting(&server), 0);
     let first = Raw::open(&server, "/live/x.mp3");
     first.wait("some sound", PATIENCE, |bytes| bytes.len() > 4000);
-    let others: Vec<Raw> = (0..CROWD)
-        .map(|_| Raw::open(&server, "/live/x.mp3"))
+    let others = join_at_random(&server, "/live/x.mp3");
+    let came: Vec<Vec<u8>> = others
+        .iter()
+        .map(|other| {
+            other.wait("two seconds", PATIENCE, |bytes| {
+                bytes.len() > 16_000 && other.opened.elapsed() > Duration::from_secs(2)
+            })
+        })
         .collect();
-    for other in &others {
-        other.wait("two seconds", PATIENCE, |bytes| bytes.len() > 16_000);
-    }
     assert_eq!(converting(&server), 1);
     let all = first.bytes();
-    for other in &others {
-        let bytes = other.bytes();
+    let folder = tempfile::tempdir().expect("a folder");
+    for (index, bytes) in came.iter().enumerate() {
+        assert!(
+            rates(bytes).iter().all(|rate| *rate == 48_000),
+            "player {index}: {:?}",
+            rates(bytes)
+        );
+        // Not to the end, which the first one may have had to read later.
         let most = &bytes[..bytes.len() * 3 / 4];
         assert!(
-            all.windows(most.len()).any(|part| part == most),
-            "players have different bytes"
+            contains(&all, most),
+            "player {index} has other bytes than the first one"
         );
+        if index % 10 == 0 {
+            let file = folder.path().join("came.mp3");
+            std::fs::write(&file, bytes).expect("a file");
+            let (_, pitch) = measure(&decode(FFMPEG_DEBIAN, "mp3", &file, 48_000), 48_000);
+            assert!((pitch - 440.0).abs() < 1.0, "player {index}: {pitch} Hz");
+        }
     }
     drop((first, others));
     wait_for("the conversion ends after its players", PATIENCE, || {

@@ -41,11 +41,16 @@ fn all_at_random<T: Send>(play: impl Fn() -> T + Sync) -> Vec<T> {
     })
 }
 
+/// Fifty players that join within four seconds, at random.
+pub fn join_at_random(server: &Server, path: &str) -> Vec<Raw> {
+    all_at_random(|| Raw::open(server, path))
+}
+
 /// Players that join within four seconds, at random. Gives what each of them has and what one has that was there before all.
 fn crowd(server: &Server, path: &str) -> (Vec<Vec<u8>>, Vec<u8>) {
     let early = Raw::open(server, path);
     early.wait("something", PATIENCE, |bytes| !bytes.is_empty());
-    let players = all_at_random(|| Raw::open(server, path));
+    let players = join_at_random(server, path);
     let all: Vec<Vec<u8>> = players
         .iter()
         .map(|player| {
