@@ -58,6 +58,8 @@ const MUX: FlvMux = FlvMux {
 const AVC_HEADER: &[u8] = b"\x17\0\0\0\0\x01\x64\0\x0c\xff\xe1\0\x1a\x67\x64\0\x0c\xac\xd9\x41\x51\x9e\x22\x6c\x04\x40\0\0\x03\0\
     \x40\0\0\x05\x03\xc5\x0a\x65\x80\x01\0\x06\x68\xeb\xe3\xcb\x22\xc0\xfd\xf8\xf8\0";
 const AAC_HEADER: &[u8] = b"\xaf\0\x12\x10";
+/// AV1CodecConfigurationRecord of libaom's, with its sequence header.
+const AV1_HEADER: &[u8] = b"\x90av01\x81\0\x0c\0\x0a\x0b\0\0\0\x04\x3d\x06\xd4\xda\xf9\0\x40";
 const META_DATA: &[u8] = b"\x02\0\x0aonMetaData\x08\0\0\0\x04\0\x08duration\0\0\0\0\0\0\0\0\0\
     \0\x05width\0\x40\x94\0\0\0\0\0\0\0\x06height\0\x40\x86\x80\0\0\0\0\0\0\x07encoder\x02\0\x0dLavf61.1.100\0\0\0\x09";
 
@@ -86,9 +88,14 @@ fn frames() -> [(&'static str, Frame); 4] {
 }
 
 fn tracks() -> Tracks {
+    tracks_with(AVC_HEADER)
+}
+
+/// With this video header.
+fn tracks_with(video: &'static [u8]) -> Tracks {
     let mut tracks = Tracks::new();
     for (kind, body) in [
-        (FrameKind::Video, AVC_HEADER),
+        (FrameKind::Video, video),
         (FrameKind::Audio, AAC_HEADER),
         (FrameKind::Metadata, META_DATA),
     ] {
@@ -103,6 +110,25 @@ fn picture(head: &[u8], size: usize) -> Frame {
     let nal = u32::try_from(size - head.len() - 4).expect("a small picture");
     let head = [head, &nal.to_be_bytes(), &[0x65]].concat();
     frame(FrameKind::Video, &head, size)
+}
+
+/// A temporal unit of AV1 whose body has `size` bytes: a delimiter, and frames of one size. Their bytes are as good as random, as those of an
+/// encoder are: what MPEG-TS looks for in them is there as often.
+fn temporal_unit(key: bool, frames: usize, size: usize) -> Frame {
+    let head: &[u8] = if key { b"\x91av01" } else { b"\xa1av01" };
+    let mut body = [head, b"\x12\0"].concat();
+    // A header and a size of three bytes.
+    let each = (size - body.len()) / frames - 4;
+    let mut state = 1u32;
+    for _ in 0..frames {
+        let [low, middle, high] = [0, 7, 14].map(|shift| (each >> shift & 0x7f) as u8);
+        body.extend_from_slice(&[0x32, low | 0x80, middle | 0x80, high]);
+        body.extend((0..each).map(|_| {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (state >> 24) as u8
+        }));
+    }
+    Frame::parse(FrameKind::Video, 40_000, body.into()).expect("a well-formed body")
 }
 
 type Case = (&'static str, Box<dyn Muxer>, Vec<(&'static str, Frame)>);
@@ -123,9 +149,18 @@ fn formats() -> Vec<Case> {
     let enhanced = frame(FrameKind::Video, b"\x91hvc1\0\0\x28", 40_000);
     let mut flv: Vec<_> = both();
     flv.push(("e-rtmp 40 KB", enhanced));
+    flv.push(("e-rtmp av1 40 KB", temporal_unit(true, 1, 40_000)));
+    let av1 = vec![
+        ("av1 5 KB", temporal_unit(false, 1, 5_000)),
+        // One to be shown, and one that only others refer to.
+        ("av1 5 KB of two frames", temporal_unit(false, 2, 5_000)),
+        ("av1 keyframe 40 KB", temporal_unit(true, 1, 40_000)),
+    ];
+    let of_av1 = tracks_with(AV1_HEADER);
     vec![
         ("flv", Box::new(MUX), flv),
         ("ts", Box::new(TsMux::new(&tracks)), both()),
+        ("ts of av1", Box::new(TsMux::new(&of_av1)), av1),
         ("aac", Box::new(AacMux::new(&tracks)), vec![audio()]),
         ("mp3", Box::new(Mp3Mux::new()), vec![("audio 418 B", mp3)]),
         ("rtmp", Box::new(chunks), both()),

@@ -103,7 +103,7 @@ impl From<Short> for TagError {
 pub enum PacketType {
     /// The codec's configuration record.
     SequenceStart,
-    /// Video: a configuration in the form of an MPEG-2 TS descriptor (only defined for AV1).
+    /// Video: a configuration in the form of an MPEG-2 TS descriptor (only defined for AV1), instead of a record.
     Mpeg2TsSequenceStart,
     /// Coded pictures or sound. E-RTMP's `CodedFramesX` is this too, with a composition time of 0.
     CodedFrames,
@@ -130,6 +130,14 @@ impl PacketType {
                 | PacketType::Mpeg2TsSequenceStart
                 | PacketType::Metadata
                 | PacketType::MultichannelConfig
+        )
+    }
+
+    /// Whether it says what a decoder of the codec needs to know.
+    pub fn is_configuration(self) -> bool {
+        matches!(
+            self,
+            PacketType::SequenceStart | PacketType::Mpeg2TsSequenceStart
         )
     }
 

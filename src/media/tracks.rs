@@ -227,7 +227,7 @@ impl Kind {
             return;
         }
         for part in header.parts().flatten() {
-            if part.packet == PacketType::SequenceStart {
+            if part.packet.is_configuration() {
                 self.unconfigured.retain(|seen| {
                     seen.track != part.track || (seen.codec == part.codec && part.data.is_empty())
                 });
@@ -321,7 +321,7 @@ impl Headers {
         for part in frame.parts().flatten() {
             purpose = Purpose::of(part.packet);
             // FFmpeg begins with an empty record when it has none yet, and for AC-3 never sends another.
-            if part.packet == PacketType::SequenceStart && !part.data.is_empty() {
+            if part.packet.is_configuration() && !part.data.is_empty() {
                 records.push((part.track, part.codec));
             }
             if !tracks.contains(&part.track) {

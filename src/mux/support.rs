@@ -4,7 +4,7 @@ use bytes::Bytes;
 use thiserror::Error;
 
 use super::aac::AdtsError;
-use crate::media::{Codec, FrameKind, PacketType, Part, Tracks};
+use crate::media::{Codec, FrameKind, Part, Tracks};
 
 /// Why a stream cannot be given in a format. `Display` makes one line for the person who asked for it:
 /// `the stream's audio is Opus, which has no place in ADTS`.
@@ -46,7 +46,7 @@ pub enum Unsupported {
     },
 }
 
-/// What is known of a stream's tracks of one kind: codec and configuration record. Without a record where frames say what the codec is and no
+/// What is known of a stream's tracks of one kind: codec and configuration, which is a record but for AV1, of which it may be a descriptor. Without a record where frames say what the codec is and no
 /// header does. Empty when there is no such track.
 pub(super) fn known(tracks: &Tracks, kind: FrameKind) -> Vec<(Codec, Bytes)> {
     let frames: Vec<_> = tracks.unconfigured(kind).collect();
@@ -58,7 +58,7 @@ pub(super) fn known(tracks: &Tracks, kind: FrameKind) -> Vec<(Codec, Bytes)> {
         .headers()
         .filter(|header| header.kind == kind)
         .flat_map(|header| header.parts().flatten())
-        .filter(|part| part.packet == PacketType::SequenceStart && !newer(part))
+        .filter(|part| part.packet.is_configuration() && !newer(part))
         .map(|part| (part.codec, part.data))
         .collect();
     known.extend(frames.iter().map(|frame| (frame.codec, Bytes::new())));

@@ -48,6 +48,19 @@ pub(super) fn read_record(record: &[u8]) -> Result<CodecInfo, CodecError> {
     Ok(info)
 }
 
+/// The same from an AV1 video descriptor ("Carriage of AV1 in MPEG-2 TS", AV1 video descriptor): tag and length before the record's first
+/// four bytes, and no sequence header.
+pub(super) fn read_descriptor(descriptor: &[u8]) -> Result<CodecInfo, CodecError> {
+    const TAG_AND_LENGTH: [u8; 2] = [0x80, 4];
+    match descriptor.strip_prefix(&TAG_AND_LENGTH) {
+        Some(fields) if fields.len() == 4 => read_record(fields),
+        _ => Err(CodecError::Invalid {
+            what: "not an AV1 video descriptor",
+            offset: 0,
+        }),
+    }
+}
+
 /// AV1 Bitstream §4.10.5.
 fn leb128(reader: &mut ByteReader<'_>) -> Result<usize, CodecError> {
     let offset = reader.position();

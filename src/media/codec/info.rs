@@ -104,13 +104,14 @@ impl CodecInfo {
         } = *part;
         let data: &Bytes = &part.data;
         // FFmpeg begins with an empty SequenceStart when it has no configuration yet, and for AC-3 never sends another.
-        if data.is_empty() && packet == PacketType::SequenceStart && codec != Codec::Opus {
+        if data.is_empty() && packet.is_configuration() && codec != Codec::Opus {
             return Ok(Self::new(codec));
         }
         match (codec, packet) {
             (Codec::H264, PacketType::SequenceStart) => h264::read_record(data),
             (Codec::Hevc, PacketType::SequenceStart) => hevc::read_record(data),
             (Codec::Av1, PacketType::SequenceStart) => av1::read_record(data),
+            (Codec::Av1, PacketType::Mpeg2TsSequenceStart) => av1::read_descriptor(data),
             (Codec::Vp8 | Codec::Vp9, PacketType::SequenceStart) => vp::read_record(codec, data),
             (Codec::Vp8, PacketType::CodedFrames) if keyframe => vp::read_vp8_keyframe(data),
             (Codec::Vp9, PacketType::CodedFrames) if keyframe => vp::read_vp9_keyframe(data),

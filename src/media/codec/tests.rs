@@ -80,6 +80,8 @@ fn av1() {
         video("90 61763031 81 e8 80 00"),
         "AV1 profile 7 4.0 High tier"
     );
+    // MPEG2TSSequenceStart.
+    assert_eq!(video("95 61763031 8004 81000cc0"), "AV1 Main 2.0");
 }
 
 #[test]

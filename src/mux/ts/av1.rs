@@ -50,7 +50,8 @@ const MAX_LEB128: usize = 8;
 /// What a sequence header of FLV says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Av1Config {
-    record: [u8; RECORD],
+    /// What the descriptor says.
+    fields: [u8; RECORD],
     /// The sequence header OBU, ready to be written; empty when the record has none.
     sequence_header: Vec<u8>,
 }
@@ -77,17 +78,32 @@ impl Av1Config {
         if let Some(obu) = own {
             obu.write(&mut |piece| sequence_header.extend_from_slice(piece));
         }
+        let [marker, profile, format, delay] = *head;
         Some(Self {
-            record: *head,
+            fields: [marker, profile, format, delay & 0x1f | NO_INDICATION],
             sequence_header,
         })
     }
 
+    /// Takes the descriptor that a publisher made itself (E-RTMP v2, `MPEG2TSSequenceStart`), with what it says of dynamic range. The
+    /// sequence header is in the stream then. None when it is none.
+    pub(super) fn from_descriptor(descriptor: &[u8]) -> Option<Self> {
+        match *descriptor {
+            [VIDEO_DESCRIPTOR, length, marker, profile, format, delay]
+                if usize::from(length) == RECORD && marker == MARKER_AND_VERSION =>
+            {
+                Some(Self {
+                    fields: [marker, profile, format, delay],
+                    sequence_header: Vec::new(),
+                })
+            }
+            _ => None,
+        }
+    }
+
     /// The descriptor for the program map.
     pub(super) fn descriptor(&self) -> [u8; 2 + RECORD] {
-        let [marker, profile, format, delay] = self.record;
-        let fields = [marker, profile, format, delay & 0x1f | NO_INDICATION];
-        let [a, b, c, d] = fields;
+        let [a, b, c, d] = self.fields;
         [VIDEO_DESCRIPTOR, RECORD as u8, a, b, c, d]
     }
 

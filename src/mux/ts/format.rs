@@ -106,6 +106,14 @@ impl Format {
         }
     }
 
+    /// By a sequence header in the form of a descriptor, which only AV1 has.
+    pub(super) fn from_descriptor(codec: Codec, descriptor: &[u8]) -> Option<Format> {
+        match codec {
+            Codec::Av1 => Av1Config::from_descriptor(descriptor).map(Format::Av1),
+            _ => None,
+        }
+    }
+
     /// By a coded frame, for codecs that need no sequence header.
     pub(super) fn from_frame(codec: Codec, frame: &[u8]) -> Option<Format> {
         match codec {

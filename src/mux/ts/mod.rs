@@ -228,7 +228,11 @@ impl TsMux {
         if part.data.is_empty() && part.codec != Codec::Opus {
             return;
         }
-        if let Some(format) = Format::from_header(part.codec, &part.data) {
+        let format = match part.packet {
+            PacketType::Mpeg2TsSequenceStart => Format::from_descriptor(part.codec, &part.data),
+            _ => Format::from_header(part.codec, &part.data),
+        };
+        if let Some(format) = format {
             self.set_track(video, part.track, format);
         } else if let Ok(index) = self.find(video, part.track) {
             // What it was is over, and what it is now is not known.
@@ -363,7 +367,7 @@ impl Muxer for TsMux {
         }
         for part in frame.parts().map_while(Result::ok) {
             match part.packet {
-                PacketType::SequenceStart => self.configure(video, &part),
+                packet if packet.is_configuration() => self.configure(video, &part),
                 PacketType::CodedFrames => {
                     let written = self.coded(video, frame.dts_ms, &part, out);
                     self.dropped += u64::from(written.is_none());

@@ -4,7 +4,7 @@ use super::readers::check_browser;
 use crate::SHORT;
 use crate::support::elementary::{Unit, assert_run, coded, obus_of_pes, obus_of_tag, opus_packet};
 use crate::support::feed::{Feed, Plan};
-use crate::support::flv::{AUDIO, VIDEO};
+use crate::support::flv::{AUDIO, Tag, VIDEO};
 use crate::support::raw::Raw;
 use crate::support::server::Server;
 use crate::support::ts::{self, PRIVATE, STEP, lasts};
@@ -17,15 +17,31 @@ fn frames(obus: &[Vec<u8>]) -> usize {
         .count()
 }
 
+/// E-RTMP's `MPEG2TSSequenceStart` for its `SequenceStart`: tag and length of the AV1 video descriptor, and the record's first bytes.
+fn with_descriptor(tag: &Tag) -> Vec<Tag> {
+    match tag.body.strip_prefix(b"\x90av01") {
+        Some([]) => Vec::new(),
+        Some(record) => {
+            let body = [&b"\x95av01\x80\x04"[..], &record[..4]].concat();
+            vec![Tag::new(tag.kind, tag.dts, &body)]
+        }
+        None => vec![tag.clone()],
+    }
+}
+
 /// Each OBU that was published comes, and each frame has a packet of its own, those that are not shown too.
 #[test]
 fn each_obu_comes_as_it_was() {
     let server = Server::start(SHORT);
-    // One frame in each unit, and up to five of which one is shown.
-    let all = [("a", fixtures::av1_aac()), ("b", fixtures::av1_opus())];
+    // One frame in each unit, and up to five of which one is shown; and the first with a descriptor for a configuration record.
+    let all = [
+        ("a", Plan::of(&fixtures::av1_aac())),
+        ("b", Plan::of(&fixtures::av1_opus())),
+        ("c", Plan::of(&fixtures::av1_aac()).mapped(with_descriptor)),
+    ];
     let feeds = all
         .each_ref()
-        .map(|(name, file)| Feed::start(&server, "live", name, Plan::of(file)));
+        .map(|(name, plan)| Feed::start(&server, "live", name, plan.clone()));
     let players = all
         .each_ref()
         .map(|(name, _)| Raw::open(&server, &format!("/live/{name}.ts")));

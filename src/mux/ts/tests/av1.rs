@@ -41,6 +41,55 @@ fn the_map_registers_it_and_describes_it() {
     assert_eq!((pes.random_access, pes.priority), (false, false));
 }
 
+/// A publisher that has the descriptor sends it instead of a record: it stands in the map as it is. The sequence headers are in
+/// the stream then.
+#[test]
+fn a_descriptor_of_the_publisher_stands_in_the_map() {
+    // MPEG2TSSequenceStart; hdr_wcg_idc 2: the stream may have any dynamic range and colours.
+    let header = "95 61763031 80 04 81000c8a";
+    let mut mux = mux(&[video(0, header)]);
+    let frame = unit(0, true, &format!("1200 {SEQUENCE} 3203 aabbcc"));
+    let reader = read(&mut mux, &[frame, unit(40, false, "3202 ddee")]);
+    let map = reader.map.unwrap();
+    let expected = hex("05 04 41563031  80 04 81000c8a");
+    assert_eq!(map.streams, [(6, VIDEO_PID, expected.to_vec())]);
+    let payloads: Vec<_> = reader.pes.iter().map(|pes| &pes.payload[..]).collect();
+    let key = hex(&format!("{SEQUENCE_OUT} 000001 3203 aabbcc"));
+    assert_eq!(payloads, [&key[..], &hex("000001 3202 ddee")[..]]);
+    // It is known before the first frame, and takes the place of a record, which takes its place in turn.
+    let mut tracks = Tracks::new();
+    for (header, expected) in [(header, "8a"), (AV1_HEADER, "c0"), (header, "8a")] {
+        tracks.update(&video(0, header));
+        assert_eq!(TsMux::supports(&tracks), Ok(()));
+        assert_eq!(tracks.headers().count(), 1);
+        let reader = read(&mut TsMux::new(&tracks), &[unit(0, true, "3202 aabb")]);
+        let streams = reader.map.unwrap().streams;
+        assert_eq!(streams[0].2[11..], hex(expected)[..]);
+    }
+}
+
+#[test]
+fn what_is_no_descriptor_is_no_track() {
+    for broken in [
+        "8004 81000c",
+        "8004 81000cc000",
+        "8005 81000cc000",
+        "8104 81000cc0",
+        "8004 01000cc0",
+    ] {
+        let mut mux = mux(&[video(0, &format!("95 61763031 {broken}"))]);
+        let mut out = BytesMut::new();
+        mux.write(&unit(0, true, "3202 aabb"), &mut out);
+        assert_eq!((out.len(), mux.dropped()), (0, 1), "{broken}");
+    }
+    // What the track was is over.
+    let mut mux = av1();
+    let mut out = BytesMut::new();
+    mux.write(&video(0, "95 61763031 8104 81000cc0"), &mut out);
+    mux.write(&unit(0, true, "3202 aabb"), &mut out);
+    assert_eq!((out.len(), mux.dropped()), (0, 1));
+}
+
 #[test]
 fn obus_get_start_codes() {
     // A temporal delimiter and a tile list go; a keyframe gets the sequence header that it has not.
