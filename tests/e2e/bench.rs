@@ -135,6 +135,31 @@ fn http2_is_played_with_several_streams_on_a_connection() {
 }
 
 #[test]
+fn players_that_are_lost_midway_count_for_as_long_as_they_played() {
+    let server = Server::start(SHORT);
+    let _publisher = publish(&server);
+    let url = server.http("/live/x.flv");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_pingora-live-bench"));
+    command.args(["--json", "play", &url, "-n", "20", "-d", "10m"]);
+    let player = Job::start(&mut command);
+    // The line stays for seconds, in which it measures.
+    wait_for("it measures", WITHIN, || {
+        player
+            .stderr()
+            .contains("measuring: 20 of 20")
+            .then_some(())
+    });
+    drop(server);
+    let output = player.finish(WITHIN);
+    assert_eq!(output.status.code(), Some(1), "{}", output.stderr);
+    let report: Value = serde_json::from_slice(&output.stdout).expect("a report");
+    assert_eq!(report["players"]["left"], 20, "{report}");
+    assert_eq!(report["players"]["playing"], 0, "{report}");
+    let bitrate = report["bitrate_per_player"].as_f64().expect("a number");
+    assert!((500_000.0..1_500_000.0).contains(&bitrate), "{report}");
+}
+
+#[test]
 fn delay_is_measured() {
     let server = Server::start(SHORT);
     let report = run(&[
@@ -155,21 +180,27 @@ fn delay_is_measured() {
 
 #[test]
 fn streams_are_published_from_a_file_and_by_post() {
-    let server = Server::start(SHORT);
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let cert = certs::make(folder.path(), "localhost");
+    let server = Server::start(&format!(
+        "{SHORT}https: {{ listen: [\"127.0.0.1:0\"], certs: [{{ cert: {:?}, key: {:?} }}] }}\n",
+        cert.cert, cert.key
+    ));
     let file = fixtures::h264_aac();
     let file = file.to_str().expect("a path in UTF-8");
     let pid = server.pid().to_string();
     for url in [
         server.rtmp("live/many{}"),
         server.http("/live/posted{}.flv"),
+        format!("https://{}/live/sealed{{}}.flv", server.address("https")),
     ] {
         let publisher = Job::start(&mut bench(&[
             "publish", &url, "-n", "3", "-d", "4s", "--file", file, "--pid", &pid,
         ]));
-        let last = if url.starts_with("rtmp") {
-            "/live/many2.flv"
-        } else {
-            "/live/posted2.flv"
+        let last = match url.split(':').next() {
+            Some("rtmp") => "/live/many2.flv",
+            Some("http") => "/live/posted2.flv",
+            _ => "/live/sealed2.flv",
         };
         server.wait_stream(last);
         let report = run(&["play", &server.http(last), "-d", "1s"]);
@@ -184,6 +215,8 @@ fn streams_are_published_from_a_file_and_by_post() {
         assert_eq!(report["publishers"]["left"], 0, "{report}");
         let bitrate = &report["bitrate_per_publisher"];
         assert!(bitrate.as_f64() > Some(10_000.0), "{report}");
+        let cost = &report["server"]["cpu_us_per_client"];
+        assert!(cost.as_f64() > Some(0.0), "{report}");
     }
 }
 
@@ -228,6 +261,24 @@ fn a_receiver_that_only_reads_takes_publishers() {
 }
 
 #[test]
+fn what_encryption_costs_is_measured() {
+    let report = run(&["floor", "--seal", "50", "-d", "1s"]);
+    assert_eq!(report["sessions"], 50, "{report}");
+    let suite = report["suite"].as_str().expect("a name");
+    assert!(suite.starts_with("TLS13_"), "{report}");
+    // 1 Mbit/s for each.
+    let bytes = report["bytes"].as_f64().expect("a number");
+    assert!((4_000_000.0..8_000_000.0).contains(&bytes), "{report}");
+    for what in [
+        "cpu_us_per_client",
+        "cpu_s_per_gb",
+        "hot_cipher_us_per_client",
+    ] {
+        assert!(report[what].as_f64() > Some(0.0), "{report}");
+    }
+}
+
+#[test]
 fn what_goes_wrong_is_counted() {
     let server = Server::start(
         "vhosts:\n  __defaultVhost__:\n    play: { on_missing: 404 }\n    publish: { on_busy: reject }\n",
@@ -265,6 +316,7 @@ fn what_goes_wrong_is_counted() {
         &["play", "http://127.0.0.1/x", "-n", "0"],
         &["play", "http://127.0.0.1/x", "-n", "2000000000"],
         &["play", "http://127.0.0.1/x", "--pid", "4000000000"],
+        &["floor", "--seal", "0"],
         &["suite", "--only", "nothing"],
     ] {
         let output = programs::run(&mut bench(wrong), WITHIN);

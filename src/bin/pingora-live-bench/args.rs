@@ -164,12 +164,15 @@ pub(crate) struct Floor {
     /// Send what comes in that time at once; 0s: at each video frame
     #[arg(long, value_name = "TIME", default_value = "0s", value_parser = duration)]
     pub(crate) merge: Duration,
-    /// Stop after this time; without it, never
+    /// Stop after this time; without it, never, or with --seal after 10s
     #[arg(short, long, value_name = "TIME", value_parser = duration)]
     pub(crate) duration: Option<Duration>,
     /// Take RTMP publishers instead, and only read what they send
     #[arg(long, conflicts_with_all = ["merge", "file", "bitrate", "fps", "gop"])]
     pub(crate) ingest: bool,
+    /// Serve nothing: encrypt what would be sent for so many sessions of TLS, and report what that costs
+    #[arg(long, value_name = "N", conflicts_with_all = ["ingest", "listen"], value_parser = at_least_one)]
+    pub(crate) seal: Option<usize>,
     #[command(flatten)]
     pub(crate) source: Source,
 }

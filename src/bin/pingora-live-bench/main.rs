@@ -34,6 +34,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Parser;
 use thiserror::Error;
@@ -52,6 +53,8 @@ const EXIT_BAD: u8 = 1;
 const OWN_FILES: usize = 64;
 /// Nothing could be measured.
 const EXIT_FAILED: u8 = 2;
+/// How long it is measured what encryption costs, if nothing else is said.
+const SEALING: Duration = Duration::from_secs(10);
 
 /// Why nothing could be measured.
 #[derive(Debug, Error)]
@@ -160,6 +163,18 @@ fn run(arguments: &Arguments) -> Result<bool, Failure> {
             Ok(report.is_good())
         }
         Command::Floor(floor) => {
+            if let Some(sessions) = floor.seal {
+                let plan = floor::sealing::Plan {
+                    feed: floor.source.feed()?,
+                    merge: floor.merge,
+                    sessions,
+                    duration: floor.duration.unwrap_or(SEALING),
+                    suite: None,
+                };
+                let report = floor::sealing::run(&plan, &mut progress)?;
+                report::print(&report, arguments.json)?;
+                return Ok(true);
+            }
             floor::run(floor::Plan {
                 listen: floor.listen,
                 feed: floor.source.feed()?,

@@ -14,7 +14,7 @@ use serde::Serialize;
 use crate::Failure;
 use crate::feed::Feed;
 use crate::link::{Link, Side};
-use crate::meter::{Cost, Meter};
+use crate::meter::{Attendance, Cost, Meter, per};
 use crate::progress::Progress;
 use crate::stats::{Histogram, Quantiles};
 use crate::target::Target;
@@ -52,7 +52,7 @@ pub(crate) struct Report {
     pub(crate) late_ms: Quantiles,
     /// In the measured time, by all.
     pub(crate) bytes: u64,
-    /// Bits a second, of each.
+    /// Bits a second, of each for as long as it published.
     pub(crate) bitrate_per_publisher: f64,
     /// How many publishers ended for which reason.
     pub(crate) errors: BTreeMap<String, u64>,
@@ -102,6 +102,7 @@ struct Run<'a> {
     start: Instant,
     publishers: Vec<Option<Publisher>>,
     counts: Publishers,
+    attendance: Attendance,
     errors: BTreeMap<String, u64>,
     bytes: u64,
     late: Histogram,
@@ -125,6 +126,7 @@ pub(crate) fn run(
             asked: plan.targets.len() as u64,
             ..Publishers::default()
         },
+        attendance: Attendance::default(),
         errors: BTreeMap::new(),
         bytes: 0,
         late: Histogram::default(),
@@ -154,13 +156,13 @@ pub(crate) fn run(
             } else {
                 "joining"
             },
-            counts.publishing,
+            run.attendance.present(),
             counts.asked,
             counts.failed,
             counts.left,
             run.bytes as f64 / 1e6
         ));
-        let all = counts.publishing + counts.failed + counts.left >= counts.asked;
+        let all = run.attendance.present() + counts.failed + counts.left >= counts.asked;
         if ready_since.is_none() && (all || run.start.elapsed() > plan.ramp + plan.patience) {
             ready_since = Some(now);
             control.ready.store(true, Ordering::Relaxed);
@@ -173,19 +175,22 @@ pub(crate) fn run(
                 run.measuring = true;
                 run.bytes = 0;
                 meter.begin();
+                run.attendance.measure(Instant::now());
             }
             measured = (now - since).saturating_sub(settle);
         }
         let over = plan
             .duration
             .is_some_and(|duration| run.measuring && measured >= duration);
-        let nobody = ready_since.is_some() && counts.publishing == 0;
+        let nobody = ready_since.is_some() && run.attendance.present() == 0;
         if over || nobody || control.stop.load(Ordering::Relaxed) {
             break;
         }
     }
     progress.clear();
-    let cost = meter.end(run.counts.publishing, run.bytes);
+    let published = run.attendance.client_seconds(Instant::now());
+    run.counts.publishing = run.attendance.present();
+    let cost = meter.end(run.counts.publishing, published, run.bytes);
     run.finish();
     Ok(Report {
         tool: "publish",
@@ -196,9 +201,7 @@ pub(crate) fn run(
         publishers: run.counts,
         late_ms: run.late.quantiles(),
         bytes: run.bytes,
-        bitrate_per_publisher: run.bytes as f64 * 8.0
-            / cost.seconds
-            / run.counts.publishing.max(1) as f64,
+        bitrate_per_publisher: per(run.bytes as f64 * 8.0, published),
         errors: run.errors,
         cost,
     })
@@ -278,7 +281,7 @@ impl Run<'_> {
         let Some(Some(publisher)) = self.publishers.get_mut(index) else {
             return;
         };
-        if let Err(trouble) = publisher.turn(ready, &mut self.counts.publishing) {
+        if let Err(trouble) = publisher.turn(ready, &self.attendance) {
             self.lose(index, &trouble);
         }
     }
@@ -291,7 +294,7 @@ impl Run<'_> {
         if publisher.since.is_some() {
             self.counts.failed -= 1;
             self.counts.left += 1;
-            self.counts.publishing -= 1;
+            self.attendance.leave(Instant::now());
         }
     }
 
@@ -306,13 +309,13 @@ impl Run<'_> {
 }
 
 impl Publisher {
-    fn turn(&mut self, ready: &Ready, publishing: &mut u64) -> Result<(), Trouble> {
+    fn turn(&mut self, ready: &Ready, attendance: &Attendance) -> Result<(), Trouble> {
         let closing = ready.is_read_closed() || ready.is_error();
         if ready.is_writable() {
             self.link.flush()?;
             // HTTP says nothing before the end: it may be sent to once it is connected.
             if matches!(self.wire, Wire::Http(_)) {
-                self.begin(publishing);
+                self.begin(attendance);
             }
         }
         if !(ready.is_readable() || closing) {
@@ -333,15 +336,16 @@ impl Publisher {
             self.link.send(&out)?;
         }
         if may {
-            self.begin(publishing);
+            self.begin(attendance);
         }
         Ok(())
     }
 
-    fn begin(&mut self, publishing: &mut u64) {
+    fn begin(&mut self, attendance: &Attendance) {
         if self.since.is_none() {
-            self.since = Some(Instant::now());
-            *publishing += 1;
+            let now = Instant::now();
+            self.since = Some(now);
+            attendance.come(now);
         }
     }
 }

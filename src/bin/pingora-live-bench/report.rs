@@ -5,6 +5,7 @@ use std::fmt::{self, Display};
 use serde::Serialize;
 
 use crate::Failure;
+use crate::floor::sealing;
 use crate::meter::Cost;
 use crate::play;
 use crate::publish;
@@ -132,5 +133,26 @@ impl Display for publish::Report {
         writeln!(f, "sent late      {}", self.late_ms)?;
         errors(f, "error", &self.errors)?;
         self.cost.fmt(f)
+    }
+}
+
+impl Display for sealing::Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "sessions       {}, {}", self.sessions, self.suite)?;
+        writeln!(
+            f,
+            "sealed         {:.1} s of the stream for each, {:.1} MB in all",
+            self.seconds,
+            self.bytes as f64 / 1e6
+        )?;
+        writeln!(
+            f,
+            "cost           {:.1} us/s a session, {:.2} s a GB",
+            self.cpu_us_per_client, self.cpu_s_per_gb
+        )?;
+        match self.hot_cipher_us_per_client {
+            Some(cost) => writeln!(f, "of which       {cost:.1} us/s the cipher, with one key"),
+            None => Ok(()),
+        }
     }
 }

@@ -1,9 +1,11 @@
 //! The least that a server can do: the same bytes in the same rhythm, with one `send` for each player.
 //!
 //! The bytes are those of the crate's own hub and log; what is left out is everything that knows one player from another. What this costs
-//! is what the kernel costs, and what a server costs beside it is the server's own. [`ingest`] is the same for publishers.
+//! is what the kernel costs, and what a server costs beside it is the server's own. [`ingest`] is the same for publishers, and
+//! [`sealing`] for what TLS encrypts.
 
 mod ingest;
+pub(crate) mod sealing;
 
 use std::collections::HashMap;
 use std::io::{self, Read, Write};

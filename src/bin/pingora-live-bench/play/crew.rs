@@ -257,15 +257,17 @@ impl Crew {
         } else {
             Ok(())
         };
+        let mut look = Look {
+            tally: &mut self.tally,
+            joining: &mut self.joining,
+            sampled: self.sampled,
+            shared,
+        };
         if result.is_ok() && (ready.is_readable() || closing) {
-            (bytes, result) = if self.sampled || connection.is_joining() {
-                let mut look = Look {
-                    tally: &mut self.tally,
-                    joining: &mut self.joining,
-                    sampled: self.sampled,
-                    shared,
-                };
+            (bytes, result) = if look.sampled || connection.is_joining() {
                 connection.look(closing, &mut self.buffer, &mut look)
+            } else if connection.wire.must_read() {
+                connection.skim(closing, &mut self.buffer, &mut look)
             } else {
                 connection.throw_away(closing, &mut self.room)
             };
@@ -275,12 +277,6 @@ impl Crew {
             // Of each player it was told why.
             Ok(()) => {}
             Err(trouble) => {
-                let mut look = Look {
-                    tally: &mut self.tally,
-                    joining: &mut self.joining,
-                    sampled: self.sampled,
-                    shared,
-                };
                 for player in &mut connection.players {
                     look.lose(player, &trouble);
                 }
@@ -332,7 +328,7 @@ impl Look<'_> {
             player.state = State::Playing;
             self.tally.first_keyframe.record(now - begin);
             *self.joining -= 1;
-            self.shared.playing.fetch_add(1, Ordering::Relaxed);
+            self.shared.playing.come(now);
         }
         if let Some(sent) = sent.filter(|_| measuring) {
             let took = clock.duration_since(sent);
@@ -348,7 +344,7 @@ impl Look<'_> {
                 self.shared.failed.fetch_add(1, Ordering::Relaxed);
             }
             State::Playing => {
-                self.shared.playing.fetch_sub(1, Ordering::Relaxed);
+                self.shared.playing.leave(Instant::now());
                 self.shared.left.fetch_add(1, Ordering::Relaxed);
                 if self.sampled {
                     self.tally.verified.count(&player.judge);
@@ -394,13 +390,33 @@ impl Connection {
                 }
             })
         });
-        let result = match side {
-            Ok(Side::Open) if out.is_empty() => Ok(()),
-            Ok(Side::Open) => link.send(&out).map_err(Trouble::from),
-            Ok(Side::Closed) => Err(Trouble::closed()),
-            Err(trouble) => Err(trouble),
-        };
-        (bytes, result)
+        (bytes, answered(link, side, &out))
+    }
+
+    /// Reads what came, and throws away what it can.
+    fn skim(
+        &mut self,
+        closing: bool,
+        buffer: &mut [u8],
+        look: &mut Look<'_>,
+    ) -> (usize, Result<(), Trouble>) {
+        let Self {
+            link,
+            wire,
+            players,
+            ..
+        } = self;
+        let mut bytes = 0;
+        let mut out = Vec::new();
+        let side = link.read(closing, buffer, |came| {
+            bytes += came.len();
+            wire.skim(came, &mut out, &mut |index, event| {
+                if let (Some(player), Event::Over(trouble)) = (players.get_mut(index), event) {
+                    look.lose(player, &trouble);
+                }
+            })
+        });
+        (bytes, answered(link, side, &out))
     }
 
     fn throw_away(
@@ -420,6 +436,15 @@ impl Connection {
             Ok((bytes, Side::Closed)) => (bytes, Err(Trouble::closed())),
             Err(error) => (0, Err(error.into())),
         }
+    }
+}
+
+/// Sends what there is to say to what was read.
+fn answered(link: &mut Link, side: Result<Side, Trouble>, out: &[u8]) -> Result<(), Trouble> {
+    match side? {
+        Side::Open if out.is_empty() => Ok(()),
+        Side::Open => link.send(out).map_err(Trouble::from),
+        Side::Closed => Err(Trouble::closed()),
     }
 }
 

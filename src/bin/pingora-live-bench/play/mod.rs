@@ -15,7 +15,7 @@ use rustls::ClientConfig;
 use serde::Serialize;
 
 use crate::Failure;
-use crate::meter::{Cost, Meter};
+use crate::meter::{Attendance, Cost, Meter, per};
 use crate::progress::Progress;
 use crate::stats::Quantiles;
 use crate::target::Target;
@@ -65,7 +65,7 @@ pub(crate) struct Report {
     pub(crate) delay_ms: Option<Quantiles>,
     /// In the measured time, by all.
     pub(crate) bytes: u64,
-    /// Bits a second, of each.
+    /// Bits a second, of each for as long as it played.
     pub(crate) bitrate_per_player: f64,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) tls: Option<Handshakes>,
@@ -119,7 +119,7 @@ impl Report {
 pub(crate) struct Shared {
     /// 0 while players join, then [`MEASURING`], then [`DONE`].
     phase: AtomicU8,
-    pub(crate) playing: AtomicU64,
+    pub(crate) playing: Attendance,
     pub(crate) failed: AtomicU64,
     pub(crate) left: AtomicU64,
     pub(crate) bytes: AtomicU64,
@@ -154,13 +154,13 @@ pub(crate) fn run(plan: &Plan, progress: &mut Progress) -> Result<Report, Failur
         let told = |progress: &mut Progress, what: &str| {
             progress.tell(&format!(
                 "{what}: {} of {asked} play, {} failed, {} left, {:.1} MB",
-                count(&shared.playing),
+                shared.playing.present(),
                 count(&shared.failed),
                 count(&shared.left),
                 count(&shared.bytes) as f64 / 1e6
             ));
         };
-        while count(&shared.playing) + count(&shared.failed) + count(&shared.left) < asked
+        while shared.playing.present() + count(&shared.failed) + count(&shared.left) < asked
             && start.elapsed() < plan.ramp + plan.patience
         {
             thread::sleep(TICK);
@@ -171,12 +171,14 @@ pub(crate) fn run(plan: &Plan, progress: &mut Progress) -> Result<Report, Failur
         shared.phase.store(MEASURING, Ordering::Relaxed);
         meter.begin();
         let begin = Instant::now();
-        while begin.elapsed() < plan.duration && count(&shared.playing) > 0 {
+        shared.playing.measure(begin);
+        while begin.elapsed() < plan.duration && shared.playing.present() > 0 {
             thread::sleep(TICK.min(plan.duration));
             told(progress, "measuring");
         }
         let bytes = count(&shared.bytes) - before;
-        let cost = meter.end(count(&shared.playing), bytes);
+        let played = shared.playing.client_seconds(Instant::now());
+        let cost = meter.end(shared.playing.present(), played, bytes);
         shared.phase.store(DONE, Ordering::Relaxed);
         progress.clear();
         let mut tally = Tally::default();
@@ -184,13 +186,20 @@ pub(crate) fn run(plan: &Plan, progress: &mut Progress) -> Result<Report, Failur
             let done = worker.join().map_err(|_| Failure::Thread)?;
             tally.merge(done?);
         }
-        Ok(report(plan, &shared, tally, cost, bytes))
+        Ok(report(plan, &shared, tally, cost, (bytes, played)))
     })
 }
 
-fn report(plan: &Plan, shared: &Shared, tally: Tally, cost: Cost, bytes: u64) -> Report {
+/// `bytes` came in `played` seconds of players.
+fn report(
+    plan: &Plan,
+    shared: &Shared,
+    tally: Tally,
+    cost: Cost,
+    (bytes, played): (u64, f64),
+) -> Report {
     let count = |of: &AtomicU64| of.load(Ordering::Relaxed);
-    let playing = count(&shared.playing);
+    let playing = shared.playing.present();
     let delay = tally.delay.quantiles();
     let handshakes = tally.handshakes;
     Report {
@@ -210,7 +219,7 @@ fn report(plan: &Plan, shared: &Shared, tally: Tally, cost: Cost, bytes: u64) ->
         gap_ms: tally.gaps.quantiles(),
         delay_ms: (delay.count > 0).then_some(delay),
         bytes,
-        bitrate_per_player: bytes as f64 * 8.0 / cost.seconds / playing.max(1) as f64,
+        bitrate_per_player: per(bytes as f64 * 8.0, played),
         tls: (handshakes != Handshakes::default()).then_some(handshakes),
         verified: tally.verified,
         errors: tally.errors,

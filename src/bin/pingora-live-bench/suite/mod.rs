@@ -2,7 +2,6 @@
 //! machine. What is compared are ratios within one run: figures of different machines, and of different hours of one, are not.
 
 mod bed;
-mod encryption;
 mod fan_out;
 mod folder;
 mod ingest;

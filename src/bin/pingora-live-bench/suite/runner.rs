@@ -17,7 +17,7 @@ use super::table::Row;
 use super::{fan_out, ingest, others, time, tls as encrypted};
 
 /// A measurement of processor time is made this often, and the least is taken: what disturbs can only add.
-const ROUNDS: usize = 2;
+pub(super) const ROUNDS: usize = 2;
 const PATIENCE: Duration = Duration::from_secs(20);
 const TICK: Duration = Duration::from_millis(10);
 /// From the first frame to the first player.

@@ -1,8 +1,8 @@
 //! HTTP/2 (RFC 9113): GETs whose bodies are played, as many as are wanted on one connection.
 //!
 //! The h2 crate speaks it, over two buffers instead of a socket; nothing wakes it: it is polled when something came. Once all streams play
-//! and nobody looks at them, what comes is thrown away by the kernel, and only counted: from then on the crate's part is over, and
-//! the server's windows are opened by the bytes that came.
+//! and nobody looks at them, the crate's part is over ([`Http2::skim`]): frames are only told apart, bodies thrown away, the server's
+//! windows opened by their lengths, its pings answered, and streams that end are noticed.
 
 use std::future::Future;
 use std::io;
@@ -19,20 +19,18 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::target::Target;
 
+use super::frames::{self, Frame, Scanner};
 use super::{Body, Event, Trouble};
 
 /// What a server may send before it must hear of us, in bytes: hours of a stream. The largest there is (§6.9.1).
 const STREAM_WINDOW: u32 = (1 << 31) - 1;
-/// The same for all streams of a connection. Half of the largest: [`Http2::discarded`] counts frame headers and TLS records, too, which are
+/// The same for all streams of a connection. Half of the largest: [`Http2::skim`] counts frame headers, too, which are
 /// below 1 %, and so opens the window a little further each time.
 const CONNECTION_WINDOW: u32 = 1 << 30;
 /// After how many bytes that were thrown away the server's windows are opened again.
 const WINDOW_STEP: u64 = 1 << 26;
 /// The longest frame that a server may send (§4.2): a unit of a stream in one.
 const MAX_FRAME: u32 = 1 << 20;
-/// Frame types and lengths (§4.1, §6.9).
-const WINDOW_UPDATE: u8 = 8;
-const WINDOW_UPDATE_LENGTH: u8 = 4;
 /// How a server begins that does not speak HTTP/2.
 const HTTP1: &[u8] = b"HTTP/1.";
 
@@ -43,6 +41,8 @@ pub(crate) struct Http2 {
     streams: Vec<Stream>,
     /// Something came: it is no server of HTTP/1.
     checked: bool,
+    /// Where in its frames the server is.
+    scanner: Scanner,
     /// Bytes that were thrown away since the windows were opened last.
     unopened: u64,
 }
@@ -82,6 +82,7 @@ impl Http2 {
             sender,
             streams,
             checked: false,
+            scanner: Scanner::default(),
             unopened: 0,
         };
         let mut hello = Vec::new();
@@ -101,6 +102,7 @@ impl Http2 {
             }
             self.checked = true;
         }
+        self.scanner.scan(bytes, |_| {});
         self.pipe.buffers.lock().came.extend_from_slice(bytes);
         self.turn(out, sink)
     }
@@ -141,8 +143,77 @@ impl Http2 {
         Ok(())
     }
 
-    /// Opens the server's windows by what came and was thrown away (§6.9).
-    pub(super) fn discarded(&mut self, bytes: usize, out: &mut Vec<u8>) {
+    /// Takes what came once all streams play, for as long as nobody looks at them.
+    pub(super) fn skim(
+        &mut self,
+        bytes: &[u8],
+        out: &mut Vec<u8>,
+        sink: &mut dyn FnMut(usize, Event),
+    ) -> Result<(), Trouble> {
+        let Self {
+            scanner, streams, ..
+        } = self;
+        let mut result = Ok(());
+        let mut over = |id: u32, why: &str| {
+            let found = streams
+                .iter_mut()
+                .enumerate()
+                .find(|(_, stream)| stream.id().is_some_and(|stream| stream.as_u32() == id));
+            if let Some((index, stream)) = found {
+                *stream = Stream::Over;
+                sink(index, Event::Over(Trouble(why.to_owned())));
+            }
+        };
+        scanner.scan(bytes, |frame| match frame {
+            Frame {
+                kind: frames::PING,
+                flags,
+                content,
+                ..
+            } if flags & frames::ACK == 0 => {
+                frames::write(frames::PING, frames::ACK, 0, &content, out);
+            }
+            Frame {
+                kind: frames::SETTINGS,
+                flags,
+                ..
+            } if flags & frames::ACK == 0 => {
+                frames::write(frames::SETTINGS, frames::ACK, 0, &[], out);
+            }
+            Frame {
+                kind: frames::DATA | frames::HEADERS,
+                flags,
+                stream,
+                ..
+            } if flags & frames::END_STREAM != 0 => over(stream, "the stream ended"),
+            Frame {
+                kind: frames::RST_STREAM,
+                stream,
+                content: [c3, c2, c1, c0, ..],
+                ..
+            } => {
+                let code = h2::Reason::from(u32::from_be_bytes([c3, c2, c1, c0]));
+                over(stream, &format!("the stream was reset: {code}"));
+            }
+            Frame {
+                kind: frames::GOAWAY,
+                content: [.., c3, c2, c1, c0],
+                ..
+            } => {
+                // An end without an error lets streams go on.
+                let code = h2::Reason::from(u32::from_be_bytes([c3, c2, c1, c0]));
+                if code != h2::Reason::NO_ERROR {
+                    result = Err(Trouble(format!("the server went away: {code}")));
+                }
+            }
+            _ => {}
+        });
+        self.open_windows(bytes.len(), out);
+        result
+    }
+
+    /// Opens the server's windows by what came (§6.9).
+    fn open_windows(&mut self, bytes: usize, out: &mut Vec<u8>) {
         self.unopened += bytes as u64;
         if self.unopened < WINDOW_STEP {
             return;
@@ -159,12 +230,9 @@ impl Http2 {
 
 /// A WINDOW_UPDATE.
 fn open(stream: u32, bytes: u64, out: &mut Vec<u8>) {
-    let Ok(bytes @ 1..=STREAM_WINDOW) = u32::try_from(bytes) else {
-        return;
-    };
-    out.extend_from_slice(&[0, 0, WINDOW_UPDATE_LENGTH, WINDOW_UPDATE, 0]);
-    out.extend_from_slice(&stream.to_be_bytes());
-    out.extend_from_slice(&bytes.to_be_bytes());
+    if let Ok(bytes @ 1..=STREAM_WINDOW) = u32::try_from(bytes) {
+        frames::write(frames::WINDOW_UPDATE, 0, stream, &bytes.to_be_bytes(), out);
+    }
 }
 
 fn request(target: &Target) -> Result<Request<()>, Trouble> {
@@ -280,7 +348,7 @@ impl AsyncWrite for Pipe {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use h2::server;
+    use h2::{Ping, server};
     use http::Response;
 
     fn targets(count: usize) -> Vec<Target> {
@@ -344,12 +412,79 @@ mod tests {
 
         // What is thrown away opens the windows of the connection and of those who play, and the server understands it.
         out.clear();
-        client.discarded(1 << 25, &mut out);
+        client.open_windows(1 << 25, &mut out);
         assert!(out.is_empty());
-        client.discarded(1 << 25, &mut out);
+        client.open_windows(1 << 25, &mut out);
         assert_eq!(out.len(), 3 * 13);
         pipe.buffers.lock().came.extend_from_slice(&out);
         assert!(server.poll_accept(&mut cx).is_pending(), "no error");
+    }
+
+    #[test]
+    fn pings_are_answered_and_ends_noticed_where_nobody_looks() {
+        let (mut client, hello) = Http2::new(&targets(3)).unwrap();
+        let pipe = Pipe::default();
+        let tell = |bytes: &[u8]| pipe.buffers.lock().came.extend_from_slice(bytes);
+        let told = || std::mem::take(&mut pipe.buffers.lock().said);
+        tell(&hello);
+        let mut server = serve(&pipe, &server::Builder::new());
+        let mut cx = Context::from_waker(Waker::noop());
+        let mut bodies = Vec::new();
+        while let Poll::Ready(Some(asked)) = server.poll_accept(&mut cx) {
+            let (_, mut answer) = asked.unwrap();
+            bodies.push(answer.send_response(Response::new(()), false).unwrap());
+        }
+        for body in &mut bodies {
+            body.send_data(Bytes::from_static(b"not FLV"), false)
+                .unwrap();
+        }
+        let _ = server.poll_accept(&mut cx);
+        let (mut up, mut playing) = (Vec::new(), 0);
+        client
+            .feed(&told(), &mut up, &mut |_, event| {
+                playing += usize::from(matches!(event, Event::Opaque));
+            })
+            .unwrap();
+        assert_eq!(playing, 3);
+        tell(&up);
+
+        // A ping between bodies, of which one ends and one is reset.
+        let mut pings = server.ping_pong().unwrap();
+        pings.send_ping(Ping::opaque()).unwrap();
+        let end = Bytes::from(vec![0; 10_000]);
+        for (body, over) in bodies.iter_mut().zip([false, true, false]) {
+            body.send_data(end.clone(), over).unwrap();
+        }
+        let _ = server.poll_accept(&mut cx);
+        bodies[2].send_reset(h2::Reason::CANCEL);
+        let _ = server.poll_accept(&mut cx);
+        assert!(pings.poll_pong(&mut cx).is_pending());
+        let (mut up, mut over) = (Vec::new(), Vec::new());
+        for piece in told().chunks(7) {
+            client
+                .skim(piece, &mut up, &mut |index, event| match event {
+                    Event::Over(why) => over.push((index, why.0)),
+                    other => panic!("{other:?}"),
+                })
+                .unwrap();
+        }
+        tell(&up);
+        assert!(server.poll_accept(&mut cx).is_pending(), "no error");
+        assert!(pings.poll_pong(&mut cx).is_ready(), "the ping's answer");
+        over.sort();
+        let reset = "the stream was reset: stream no longer needed";
+        let expected = [(1, "the stream ended"), (2, reset)];
+        assert_eq!(over, expected.map(|(index, why)| (index, why.to_owned())));
+        // A server that gives up is gone; one that only lets nobody new in is not.
+        let goaway = |code: u32, out: &mut Vec<u8>| {
+            let content = [0u32.to_be_bytes(), code.to_be_bytes()].concat();
+            frames::write(frames::GOAWAY, 0, 0, &content, out);
+        };
+        let (mut bye, mut error) = (Vec::new(), Vec::new());
+        goaway(0, &mut bye);
+        goaway(2, &mut error);
+        assert_eq!(client.skim(&bye, &mut up, &mut |_, _| {}), Ok(()));
+        assert!(client.skim(&error, &mut up, &mut |_, _| {}).is_err());
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! What is said over a connection, without sockets and without a clock: requests out, tags in.
 
+mod frames;
 mod http;
 mod http2;
 mod rtmp;
@@ -107,12 +108,29 @@ impl Wire {
         }
     }
 
-    /// Appends what a server wants to hear of `received` bytes that nobody looked at.
+    /// Whether what comes must be read though nobody looks at bodies: several streams are in it, and questions that want an answer.
+    pub(crate) fn must_read(&self) -> bool {
+        matches!(self, Self::Http2(_))
+    }
+
+    /// Takes what came, and looks no further into it than it must. From the first time on, it is not fed any more.
+    pub(crate) fn skim(
+        &mut self,
+        bytes: &[u8],
+        out: &mut Vec<u8>,
+        sink: &mut dyn FnMut(usize, Event),
+    ) -> Result<(), Trouble> {
+        match self {
+            Self::Http2(http2) => http2.skim(bytes, out, sink),
+            Self::Http(_) | Self::WebSocket(_) | Self::Rtmp(_) => Ok(()),
+        }
+    }
+
+    /// Appends what a server wants to hear of `received` bytes that nobody read.
     pub(crate) fn discarded(&mut self, received: usize, out: &mut Vec<u8>) {
         match self {
             Self::Rtmp(rtmp) => rtmp.discarded(received, out),
-            Self::Http2(http2) => http2.discarded(received, out),
-            Self::Http(_) | Self::WebSocket(_) => {}
+            Self::Http(_) | Self::Http2(_) | Self::WebSocket(_) => {}
         }
     }
 
