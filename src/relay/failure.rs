@@ -128,6 +128,9 @@ pub(crate) const LOOP: &str = "the relay would go in a circle";
 /// RTMP has no code for what is 401 over HTTP: the words of this server, as a node of its own kind says them.
 const WANTS_CREDENTIALS: [&str; 2] = ["a signed URL is needed", "the origin wants credentials"];
 
+/// Nor for what is 503: a node whose back end does not answer says so. It is no word of the origin on the stream; another may know.
+const NOT_NOW: &str = "try again later";
+
 impl Failure {
     /// What the server's word says to those who wait for the stream; nothing when it is the server that failed.
     pub(crate) fn answer(&self) -> Option<Answer> {
@@ -146,6 +149,7 @@ impl Failure {
                 {
                     Some(Answer::Unauthorized)
                 }
+                _ if description.contains(NOT_NOW) => None,
                 "NetStream.Play.StreamNotFound" => Some(Answer::Missing),
                 "NetConnection.Connect.Rejected"
                 | "NetConnection.Connect.Failed"

@@ -498,9 +498,12 @@ impl Push {
                         return info!("forward ended");
                     }
                     // One that has had all that there is would be given the last frames again, as a stream of their own.
-                    tokio::select! {
-                        () = reader.wait_for_more() => {}
-                        () = self.card.stopped() => return info!("forward ended"),
+                    let more = tokio::select! {
+                        more = reader.wait_for_more() => more,
+                        () = self.card.stopped() => false,
+                    };
+                    if !more {
+                        return info!("forward ended");
                     }
                     reader.rejoin();
                 }

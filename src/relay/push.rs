@@ -85,8 +85,9 @@ impl Reader {
         self.next = log.join().map_or_else(|| log.next_seq(), |unit| unit.seq);
     }
 
-    /// Returns when there is something that was not read, or no more to come: a stream whose publisher is away for a while has nothing.
-    pub(super) async fn wait_for_more(&mut self) {
+    /// Returns when there is something that was not read: a stream whose publisher is away for a while has nothing. False: there is no more to
+    /// come.
+    pub(super) async fn wait_for_more(&mut self) -> bool {
         loop {
             let mut units = std::mem::take(&mut self.units);
             units.clear();
@@ -94,7 +95,8 @@ impl Reader {
             self.units = units;
             match read {
                 Read::Edge => self.news().await,
-                Read::Units | Read::Lost | Read::Ended(_) => return,
+                Read::Units | Read::Lost => return true,
+                Read::Ended(_) => return false,
             }
         }
     }

@@ -4,6 +4,7 @@ mod chromium;
 mod hooks;
 mod limits;
 mod probe;
+mod relays;
 mod table;
 mod tokens;
 

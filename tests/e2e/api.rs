@@ -1,5 +1,6 @@
 //! The API and the metrics, as programs that use them see them.
 
+mod dashboard;
 mod metrics;
 mod relays;
 mod reload;

@@ -66,11 +66,15 @@ impl Tls {
 
     /// What a TLS client is shown that asks for a name: the subject's common name.
     fn subject(&self, name: &str) -> String {
+        self.subject_at("https", name)
+    }
+
+    fn subject_at(&self, listener: &str, name: &str) -> String {
         let mut command = Command::new("openssl");
         command.args([
             "s_client",
             "-connect",
-            &self.server.address("https").to_string(),
+            &self.server.address(listener).to_string(),
             "-servername",
             name,
         ]);
@@ -216,18 +220,68 @@ fn certificates_are_reloaded_on_sighup() {
     assert!(tls.server.is_running());
 }
 
+/// The certificate of RTMPS is renewed: new connections are shown it, who publishes and plays goes on, and a file that is spoilt changes nothing.
+#[test]
+fn the_certificate_of_rtmps_is_reloaded() {
+    let tls = start("");
+    let mut publisher = publish_by_rtmps(FFMPEG_DEBIAN, &tls.server, "x");
+    tls.server.wait_stream("/live/x.flv");
+    let player = Player::open(&tls.server, "/live/x.flv");
+    let url = format!("rtmps://{}/live/x", tls.server.address("rtmps"));
+    let mut watcher = Command::new(FFMPEG_DEBIAN);
+    watcher.args(["-hide_banner", "-loglevel", "error", "-tls_verify", "0"]);
+    watcher.args(["-i", &url, "-c", "copy", "-f", "flv", "-"]);
+    let mut watcher = Job::start(&mut watcher);
+    player.wait("frames", PATIENCE, |flv| flv.frames(VIDEO).len() > 5);
+    wait_for("it is played over RTMPS", PATIENCE, || {
+        (watcher.stdout_bytes() > 10_000).then_some(())
+    });
+    assert_eq!(tls.subject_at("rtmps", "x.example"), "a.example");
+
+    let renewed = certs::make(tls.folder.path(), "renewed.example");
+    std::fs::copy(&renewed.key, &tls.a.key).expect("the key is replaced");
+    std::fs::copy(&renewed.cert, &tls.a.cert).expect("the certificate is replaced");
+    tls.server.signal(libc::SIGHUP);
+    wait_for("the renewed certificate is shown", PATIENCE, || {
+        (tls.subject_at("rtmps", "x.example") == "renewed.example").then_some(())
+    });
+    let heard = watcher.stdout_bytes();
+    player.wait_more(100, PATIENCE);
+    wait_for("it goes on over RTMPS", PATIENCE, || {
+        (watcher.stdout_bytes() > heard + 10_000).then_some(())
+    });
+    let _second = publish_by_rtmps(FFMPEG_DEBIAN, &tls.server, "y");
+    tls.server.wait_stream("/live/y.flv");
+
+    std::fs::write(&tls.a.cert, "no certificate").expect("the certificate is spoilt");
+    tls.server.signal(libc::SIGHUP);
+    tls.server.wait_log(&["certificate", "a.example"], PATIENCE);
+    assert_eq!(tls.subject_at("rtmps", "x.example"), "renewed.example");
+    player.wait_more(50, PATIENCE);
+    assert!(publisher.is_running() && watcher.is_running());
+    let log = tls.server.log();
+    let lines = |of: &str| log.lines().filter(|line| line.contains(of)).count();
+    assert_eq!((lines("publish started"), lines("publish ended")), (2, 0));
+}
+
+/// ffmpeg, in a loop.
+fn publish_by_rtmps(ffmpeg: &str, server: &Server, name: &str) -> Job {
+    let url = format!("rtmps://{}/live/{name}", server.address("rtmps"));
+    let mut command = Command::new(ffmpeg);
+    command.args(["-hide_banner", "-loglevel", "warning", "-re"]);
+    command
+        .args(["-stream_loop", "-1", "-i"])
+        .arg(fixtures::h264_aac());
+    // A self-signed certificate; some builds of ffmpeg verify by default, and all know this option.
+    command.args(["-c", "copy", "-f", "flv", "-tls_verify", "0", &url]);
+    Job::start(&mut command)
+}
+
 #[test]
 fn rtmps_by_ffmpeg() {
     for ffmpeg in [FFMPEG_DEBIAN, ffmpeg_current()] {
         let tls = start("");
-        let url = format!("rtmps://{}/live/x", tls.server.address("rtmps"));
-        let mut command = Command::new(ffmpeg);
-        command
-            .args(["-hide_banner", "-loglevel", "warning", "-re", "-i"])
-            .arg(fixtures::h264_aac());
-        // A self-signed certificate; some builds of ffmpeg verify by default, and all know this option.
-        command.args(["-c", "copy", "-f", "flv", "-tls_verify", "0", &url]);
-        let _job = Job::start(&mut command);
+        let _job = publish_by_rtmps(ffmpeg, &tls.server, "x");
         let player = wait_for("the stream", PATIENCE, || {
             let player = Player::open(&tls.server, "/live/x.flv");
             (player.wait_status(PATIENCE) == 200).then_some(player)

@@ -1,4 +1,4 @@
-//! What the player page says of a stream that it may not play, in Chromium.
+//! Streams that not everybody may play, in Chromium: by signed URLs, and what the player page says when it may not.
 
 use std::time::Duration;
 
@@ -6,8 +6,8 @@ use crate::support::callback::{Backend, Reply};
 use crate::support::feed::{Feed, Plan};
 use crate::support::flv::VIDEO;
 use crate::support::programs::{self, Job};
-use crate::support::server::Server;
-use crate::support::{fixtures, wait_for};
+use crate::support::server::{Server, command};
+use crate::support::{fixtures, http, wait_for};
 
 /// A browser's start, what it is told, and its end, on a machine with two cores.
 const VISIT: Duration = Duration::from_secs(90);
@@ -79,6 +79,73 @@ fn the_page_says_why_it_may_not_play() {
             seen["page_errors"].as_array().map(Vec::len),
             Some(0),
             "{seen}"
+        );
+    }
+}
+
+/// A signed URL of each scheme, opened in the page as a site would embed it: mpegts.js plays it.
+#[test]
+fn signed_urls_play() {
+    const KEY: &str = "0123456789abcdef0123456789abcdef";
+    const SCHEMES: [&str; 5] = [
+        "hmac",
+        "tencent",
+        "aliyun",
+        "secure_link",
+        "node_media_server",
+    ];
+    let vhost = |scheme: &str| format!("{}.test", scheme.replace('_', "-"));
+    let vhosts: String = SCHEMES
+        .iter()
+        .map(|scheme| {
+            format!(
+                "  {}: {{ tokens: {{ play: {{ enabled: on, scheme: {scheme}, keys: [{{ key: {KEY} }}] }} }} }}\n",
+                vhost(scheme)
+            )
+        })
+        .collect();
+    let server = Server::start(&format!("vhosts:\n{vhosts}"));
+    let address = server.address("rtmp");
+    let sign = |scheme: &str, name: &str| {
+        let url = format!("http://a.example/live/{name}.flv");
+        let mut sign = command();
+        sign.args(["sign", &url, "--key", KEY, "--scheme", scheme]);
+        sign.args(["--expires", "1h"]);
+        // nginx's usual expression hashes it.
+        if scheme == "secure_link" {
+            sign.args(["--address", "127.0.0.1"]);
+        }
+        let signed = programs::run(&mut sign, VISIT).success();
+        let query = signed.trim().split_once('?').expect("a signed URL").1;
+        query.to_owned()
+    };
+    for scheme in SCHEMES {
+        let app = format!("live?vhost={}", vhost(scheme));
+        let url = format!("rtmp://{address}/{app}");
+        let feed = Feed::start_as(address, &app, &url, "x", Plan::of(&fixtures::h264_aac()));
+        wait_for("the stream", VISIT, || {
+            (feed.sent().len() > 60).then_some(())
+        });
+        let query = format!("vhost={}&{}", vhost(scheme), sign(scheme, "x"));
+        let stream = format!("live/x?{query}");
+        let stream: String = url::form_urlencoded::byte_serialize(stream.as_bytes()).collect();
+        let mut visit = programs::tool("browser.py");
+        visit.arg(server.http(&format!("/?stream={stream}")));
+        visit.args(["--seconds", "2", "--deadline", "40"]);
+        let seen = Job::start(&mut visit).finish(VISIT).json();
+        assert_eq!(seen["state"], "playing", "{scheme}: {seen}");
+        for what in ["errors", "console", "page_errors"] {
+            assert_eq!(seen[what], serde_json::json!([]), "{scheme}: {seen}");
+        }
+        assert!(seen["advanced"].as_f64() >= Some(2.0), "{scheme}: {seen}");
+        let last = seen["samples"].as_array().and_then(|all| all.last());
+        let decoded = last.and_then(|sample| sample["decoded"].as_u64());
+        assert!(decoded >= Some(40), "{scheme}: {seen}");
+        let other = format!("/live/x.flv?vhost={}&{}", vhost(scheme), sign(scheme, "y"));
+        assert_eq!(
+            http::get(server.address("http"), &other).status,
+            403,
+            "{scheme}"
         );
     }
 }

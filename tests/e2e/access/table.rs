@@ -1,5 +1,5 @@
 //! The table: what a client of each protocol sees, rule by rule, whether it plays or publishes. The limits have one of their own,
-//! [`super::limits`].
+//! [`super::limits`], and so have relays, [`super::relays`].
 
 use std::net::TcpListener;
 
@@ -10,7 +10,7 @@ use crate::support::programs::{curl, run};
 use crate::support::server::{Server, command};
 use crate::support::{PATIENCE, fixtures, wait_for};
 
-const KEY: &str = "0123456789abcdef0123456789abcdef";
+pub const KEY: &str = "0123456789abcdef0123456789abcdef";
 
 /// What is said to a client, whatever it speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,7 +70,7 @@ impl Said {
 
 /// How the address is signed.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Signed {
+pub enum Signed {
     No,
     Well,
     ByAnotherKey,
@@ -81,7 +81,7 @@ enum Signed {
 
 impl Signed {
     /// The query for an address.
-    fn query(self, path: &str, publish: bool) -> String {
+    pub fn query(self, path: &str, publish: bool) -> String {
         if self == Self::No {
             return String::new();
         }

@@ -181,6 +181,26 @@ fn nothing_is_forwarded_twice() {
     assert!(feed.is_running());
 }
 
+/// As above, and the publisher does not come back: with the end of the stream, the last frames are not pushed again either.
+#[test]
+fn nothing_is_forwarded_after_the_end() {
+    let target = Server::start(
+        "vhosts:\n  __defaultVhost__:\n    publish: { normal_timeout: 1s, republish_wait: 1s }\n",
+    );
+    let server = Server::start(&format!(
+        "vhosts:\n  __defaultVhost__:\n    publish: {{ republish_wait: 5s }}\n    forward: {{ enabled: on, destination: \"{}\" }}\n",
+        rtmp_of(&target)
+    ));
+    let feed = Feed::start(&server, "live", "x", Plan::of(&fixtures::h264_aac()));
+    Player::open(&target, "/live/x.flv")
+        .wait("a second", PATIENCE, |flv| flv.frames(VIDEO).len() > 25);
+    feed.abandon();
+    server.wait_log(&["forward failed"], PATIENCE);
+    server.wait_log(&["forward ended"], PATIENCE);
+    assert_eq!(lines(&server, &["forward started"]), 1);
+    assert_eq!(lines(&target, &["publish started"]), 1);
+}
+
 /// Back ends that are not there, hang, or answer nonsense: the publisher is not held for any of them, and each is said.
 #[test]
 fn back_ends_that_do_not_answer() {

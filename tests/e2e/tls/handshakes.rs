@@ -3,6 +3,7 @@
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -16,7 +17,8 @@ use rustls::{
 };
 
 use super::super::http::brief_feed;
-use super::super::support::{PATIENCE, sockets, wait_for};
+use super::super::support::server::Server;
+use super::super::support::{PATIENCE, http, programs, sockets, wait_for};
 use super::start;
 
 /// What a handshake has, and what a busy machine may add.
@@ -45,6 +47,22 @@ fn is_closed(mut stream: &TcpStream) -> bool {
         Ok(_) => false,
         Err(error) => error.kind() != io::ErrorKind::WouldBlock,
     }
+}
+
+/// How many handshakes were completed by the HTTP and the RTMP service, failed, and were late, by `/metrics`.
+fn counted(server: &Server) -> [u64; 4] {
+    let text = http::get(server.address("api"), "/metrics").text();
+    let of = |sample: &str| {
+        let name = format!("pingora_live_tls_handshakes_{sample} ");
+        let value = text.lines().find_map(|line| line.strip_prefix(&name));
+        value.expect(sample).parse().expect("a number")
+    };
+    [
+        of("total{service=\"http\"}"),
+        of("total{service=\"rtmp\"}"),
+        of("failed_total{reason=\"failed\"}"),
+        of("failed_total{reason=\"late\"}"),
+    ]
 }
 
 /// Some say nothing, some stop within their first words, and some go on with a byte a second.
@@ -105,6 +123,59 @@ fn that_are_never_finished_end_in_time_and_keep_nobody_out() {
     }
     let log = tls.server.log();
     assert_eq!(log.matches("TLS handshake failed").count(), all);
+    assert_eq!(counted(&tls.server), [1, 0, 0, all as u64]);
+}
+
+/// What the counters say of each: what is no TLS, a client that does not trust the certificate, one of another time, one that only looks, and
+/// one for which all is well.
+#[test]
+fn that_fail_are_counted() {
+    let tls = start("");
+    assert_eq!(counted(&tls.server), [0; 4]);
+    let mut failed = 0;
+    for listener in ["https", "rtmps"] {
+        let address = tls.server.address(listener);
+        drop(TcpStream::connect(address).expect("the server accepts"));
+        let mut plain = TcpStream::connect(address).expect("the server accepts");
+        plain.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+        // RTMP's first byte, and a request.
+        let said = [b"GET / HTTP/1.1\r\nHost: a\r\n\r\n".as_slice(), &[3; 1537]];
+        plain
+            .write_all(said[usize::from(listener == "rtmps")])
+            .expect("sent");
+        let _ = plain.read_to_end(&mut Vec::new());
+        failed += 1;
+
+        let with = |arguments: &[&str]| {
+            let mut command = Command::new("openssl");
+            let address = address.to_string();
+            command
+                .args(["s_client", "-connect", &address])
+                .args(arguments);
+            programs::run(&mut command, PATIENCE).status.success()
+        };
+        for version in ["-tls1_2", "-tls1_3"] {
+            let b = tls.b.cert.to_str().expect("a path in UTF-8");
+            assert!(!with(&[version, "-verify_return_error", "-CAfile", b]));
+            failed += 1;
+        }
+        assert!(!with(&["-tls1_1", "-cipher", "ALL:@SECLEVEL=0"]));
+        failed += 1;
+        wait_for("they are counted", PATIENCE, || {
+            (counted(&tls.server)[2] == failed).then_some(())
+        });
+        assert!(with(&[]));
+    }
+    wait_for("those that were completed are counted", PATIENCE, || {
+        (counted(&tls.server) == [1, 1, failed, 0]).then_some(())
+    });
+    for why in ["UnknownCA", "InvalidContentType"] {
+        for listener in ["https", "rtmps"] {
+            let listener = format!("listener=\"{listener}\"");
+            tls.server
+                .wait_log(&["TLS handshake failed", &listener, why], PATIENCE);
+        }
+    }
 }
 
 /// One address has as many handshakes under way as `connections_per_ip` says, and others notice nothing of it.
