@@ -73,8 +73,11 @@ fuzz_target!(|text: &str| {
         address,
     };
     let verify = |asked: &Signed, query: &str, now| asked.verify(&rules, query, now);
-    // Nobody can sign without a key.
-    assert_eq!(verify(&asked, query, 0), None);
+    // Nobody can sign without a key. These sign nothing here: libFuzzer sees what is compared, and so learns the signatures that are made
+    // below.
+    let mut others = rules.clone();
+    others.keys = vec![key("old", "fedcba9876543210"), key("new", "nor this one")];
+    assert_eq!(asked.verify(&others, query, 0), None);
     for key in &rules.keys {
         let signed = asked.sign(&rules, key, TIME);
         let end = TIME + validity;
