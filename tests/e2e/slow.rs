@@ -56,8 +56,8 @@ fn players_that_stop_reading_for_twenty_seconds() {
         assert!(held > 64 * 1024, "{over:?}: the queue filled: {held} bytes");
         assert!(held <= HELD, "{over:?}: the kernel held {held} bytes");
     }
-    // The logs of FLV and RTMP keep queue_length of the stream, about 2.5 MB each; all that was sent meanwhile is 10 MB.
-    assert!(grown < 8 * 1024, "the process grew by {grown} KiB");
+    // The logs of FLV and RTMP keep queue_length of the stream, about 2.5 MB each; what the sleepers missed is 10 MB for each of them.
+    assert!(grown < 10 * 1024, "the process grew by {grown} KiB");
 
     // The others saw nothing of it: each frame, and none late.
     for ((over, steady), from) in Over::ALL.iter().zip(&steady).zip(from) {
