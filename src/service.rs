@@ -1,5 +1,7 @@
 //! The wiring: configuration in, a pingora server with its listeners out. Nothing else puts the rooms together.
 
+mod signals;
+
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::IntoRawFd;
 use std::sync::Arc;
@@ -14,15 +16,13 @@ use pingora::listeners::{
 use pingora::protocols::http::v2::server::{H2Options, default_h2_options};
 use pingora::proxy::http_proxy;
 use pingora::server::configuration::{Opt, ServerConf};
-use pingora::server::{ListenFds, Server, ShutdownSignal, ShutdownSignalWatch, ShutdownWatch};
+use pingora::server::{ListenFds, Server, ShutdownWatch};
 use pingora::services::Service as PingoraService;
 use pingora::services::background::{BackgroundService, background_service};
 use pingora::services::listening::Service;
 use socket2::{Domain, Protocol as SocketProtocol, Socket, Type};
 use thiserror::Error;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
-use tracing::{error, info};
 
 use crate::api::{Api, ApiProxy};
 use crate::config::{self, Config, UrlScheme};
@@ -30,6 +30,8 @@ use crate::play::{Live, LiveProxy, ReloadError};
 use crate::proxy::{ProxiedConnections, ProxyProtocol, Router, UpstreamError};
 use crate::rtmp::listener::RtmpApp;
 use crate::tls::{self, AcceptorError, CertError, CertSource, CertStore, Door, TlsConnections};
+
+use signals::Signals;
 
 /// Read buffer of a player's connection in bytes: a request header fits; pingora's default of 64 KiB would be most of what a
 /// player costs.
@@ -42,8 +44,6 @@ const WRITE_BUFFER: usize = 1460;
 const H2_IDLE: Duration = Duration::from_secs(60);
 /// Connections that may wait to be accepted; the kernel caps it at `net.core.somaxconn`.
 const BACKLOG: i32 = 4096;
-/// After the last player and publisher are gone, HTTP/2 connections have this long to send what they hold.
-const LINGER: Duration = Duration::from_millis(200);
 /// How long a shutdown waits for players and publishers when `grace_period_seconds` is not set: pingora's own default.
 const DEFAULT_GRACE: Duration = Duration::from_secs(300);
 
@@ -221,17 +221,13 @@ pub fn assemble(config: &Config, opt: Opt) -> Result<Assembled, StartError> {
 }
 
 impl Assembled {
-    /// Runs until a signal ends it: SIGTERM lets players and publishers end properly, SIGINT does not, SIGQUIT hands the
+    /// Runs until a signal ends it: SIGTERM lets players and publishers end properly, SIGINT for a second at most, SIGQUIT hands the
     /// listening sockets to a process started with `--upgrade`, SIGHUP reads the configuration and the certificates again.
     ///
     /// `ready` is called once when all of these are watched for, so whoever is told that the server runs may send them at once.
     pub fn run(mut self, ready: impl FnOnce() + Send + 'static) {
         self.server.bootstrap();
-        let signals = Signals {
-            live: self.live,
-            grace: self.grace,
-            ready: Mutex::new(Some(Box::new(ready))),
-        };
+        let signals = Signals::new(self.live, self.grace, Box::new(ready));
         self.server.run(pingora::server::RunArgs {
             shutdown_signal: Box::new(signals),
         });
@@ -449,71 +445,6 @@ impl PingoraService for Group {
     fn listen_addresses(&self) -> Option<Vec<String>> {
         let addresses = self.services.iter().filter_map(|s| s.listen_addresses());
         Some(addresses.flatten().collect())
-    }
-}
-
-/// Ends the server when a signal says so.
-struct Signals {
-    live: Live,
-    grace: Duration,
-    /// Taken when the signals are watched for. A signal watch must be `Sync`.
-    ready: Mutex<Option<Box<dyn FnOnce() + Send>>>,
-}
-
-#[async_trait]
-impl ShutdownSignalWatch for Signals {
-    async fn recv(&self) -> ShutdownSignal {
-        // pingora calls this when it serves: after it forked, which no thread survives.
-        self.live.mend_recordings();
-        let install =
-            |kind| signal(kind).map_err(|error| error!(%error, "cannot watch for a signal"));
-        let (Ok(mut quit), Ok(mut term), Ok(mut int), Ok(mut hup)) = (
-            install(SignalKind::quit()),
-            install(SignalKind::terminate()),
-            install(SignalKind::interrupt()),
-            install(SignalKind::hangup()),
-        ) else {
-            return ShutdownSignal::FastShutdown;
-        };
-        if let Some(ready) = self.ready.lock().take() {
-            ready();
-        }
-        loop {
-            tokio::select! {
-                _ = quit.recv() => {
-                    self.live.leave();
-                    return ShutdownSignal::GracefulUpgrade;
-                }
-                _ = int.recv() => return ShutdownSignal::FastShutdown,
-                _ = hup.recv() => reload(&self.live),
-                _ = term.recv() => {
-                    info!(connections = self.live.connections(), "shutting down");
-                    tokio::select! {
-                        // pingora's own grace period sleeps to its end even when nobody is left, so players are seen off here.
-                        () = self.live.shutdown(self.grace) => {}
-                        // Whoever asks twice is in a hurry.
-                        _ = term.recv() => {}
-                        _ = int.recv() => {}
-                    }
-                    tokio::time::sleep(LINGER).await;
-                    return ShutdownSignal::FastShutdown;
-                }
-            }
-        }
-    }
-}
-
-fn reload(live: &Live) {
-    match live.reload() {
-        Ok(changes) if changes.is_empty() => {
-            info!("configuration read again: nothing is different")
-        }
-        Ok(changes) => info!(
-            changed = changes.changed.join(", "),
-            needs_restart = changes.needs_restart.join(", "),
-            "configuration read again"
-        ),
-        Err(error) => error!("the configuration was not changed: {error}"),
     }
 }
 

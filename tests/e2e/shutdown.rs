@@ -100,12 +100,46 @@ fn sigterm_of_an_idle_server() {
     );
 }
 
+/// At once, but not so that publishers and players leave no line: those of plain RTMP, of which a thread of its own reads, and of HTTP.
 #[test]
 fn sigint_is_immediate() {
     let mut server = Server::start_with("", "grace_period_seconds: 20\n", &[], &[]);
     let _feed = Feed::start(&server, "live", "x", Plan::of(&fixtures::h264_aac()));
+    let _job = programs::publish_loop(
+        FFMPEG_DEBIAN,
+        &fixtures::h264_aac(),
+        &server.http("/live/y.flv"),
+    );
+    for path in ["/live/x.flv", "/live/y.flv"] {
+        server.wait_stream(path);
+    }
     let player = Player::open(&server, "/live/x.flv");
     player.wait("frames", PATIENCE, |flv| flv.frames(VIDEO).len() > 5);
+    // A player that takes nothing holds nobody up.
+    let stuck = Player::open(&server, "/live/y.flv");
+    stuck.wait("frames", PATIENCE, |flv| flv.frames(VIDEO).len() > 5);
+    stuck.pause();
+    server.signal(libc::SIGINT);
+    assert_eq!(server.wait_exit(Duration::from_secs(6)).code(), Some(0));
+    let log = server.log();
+    for stream in ["x", "y"] {
+        let ended = |line: &&str| {
+            let parts = ["publish ended", "reason=\"shutdown\""];
+            let name = format!("stream=\"{stream}\"");
+            line.contains(&name) && parts.iter().all(|part| line.contains(part))
+        };
+        assert_eq!(log.lines().filter(ended).count(), 1, "{stream}: {log}");
+    }
+    assert_eq!(player.wait_end(PATIENCE), End::Proper);
+}
+
+/// Who presses it twice does not wait.
+#[test]
+fn sigint_twice() {
+    let mut server = Server::start_with("", "grace_period_seconds: 20\n", &[], &[]);
+    let _feed = Feed::start(&server, "live", "x", Plan::of(&fixtures::h264_aac()));
+    server.wait_stream("/live/x.flv");
+    server.signal(libc::SIGINT);
     server.signal(libc::SIGINT);
     assert_eq!(server.wait_exit(Duration::from_secs(6)).code(), Some(0));
 }
