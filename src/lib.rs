@@ -67,6 +67,7 @@ mod ingest;
 pub mod media;
 pub mod mux;
 pub mod observe;
+pub mod open_files;
 mod outbound;
 mod percent;
 pub mod play;

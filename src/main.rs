@@ -10,6 +10,7 @@ use pingora::prelude::background_service;
 use pingora::server::configuration::Opt;
 use pingora_live::config::{self, Config, LogFormat};
 use pingora_live::demo::Demo;
+use pingora_live::open_files;
 use pingora_live::service::{self, Listening, StartError};
 use tracing::warn;
 use tracing_subscriber::EnvFilter;
@@ -159,7 +160,7 @@ fn start_log(log: &config::Log) {
 
 /// Raises the soft limit of open files to the hard one, and warns when that is too low for the configured connections.
 fn raise_open_files(connections: u32) {
-    let hard = match service::raise_open_files() {
+    let hard = match open_files::raise() {
         Ok(hard) => hard,
         Err(error) => {
             warn!(%error, "the limit of open files could not be raised");

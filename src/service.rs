@@ -515,26 +515,3 @@ pub fn check(config: &Config) -> Result<(), StartError> {
     Router::new(&config.live, Arc::default())?;
     Ok(())
 }
-
-/// Raises the soft limit of open files to the hard one, which is returned.
-///
-/// # Errors
-/// What the kernel says.
-#[allow(unsafe_code)]
-pub fn raise_open_files() -> std::io::Result<u64> {
-    let mut limit = libc::rlimit {
-        rlim_cur: 0,
-        rlim_max: 0,
-    };
-    // SAFETY: both calls are given a valid, exclusive pointer to an rlimit.
-    unsafe {
-        if libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) != 0 {
-            return Err(std::io::Error::last_os_error());
-        }
-        limit.rlim_cur = limit.rlim_max;
-        if libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) != 0 {
-            return Err(std::io::Error::last_os_error());
-        }
-    }
-    Ok(limit.rlim_max)
-}

@@ -44,7 +44,7 @@ use pingora::Result;
 use pingora::protocols::Stream;
 use pingora::proxy::Session;
 use tokio::runtime::Handle;
-use tracing::info;
+use tracing::{debug, info};
 
 use crate::access::{Gate, Hooks};
 use crate::client::Client;
@@ -53,6 +53,7 @@ use crate::cluster::{Cluster, Load, Redis, Registry};
 use crate::config::{self, UrlScheme};
 use crate::hub::{Hub, StreamKey};
 use crate::observe::{Asked, Count, Counters, Distribution};
+use crate::open_files;
 use crate::record::{Recorded, Recorder, Recording};
 use crate::relay::Relay;
 use crate::via;
@@ -113,6 +114,8 @@ struct Inner {
     relays_on: OnceLock<Handle>,
 }
 
+/// Descriptors that are no client's: listeners, connections to others, recordings.
+const OTHER_FILES: u64 = 1024;
 /// How long a shutdown waits for callbacks once the players and publishers are gone.
 const LAST_CALLBACKS: Duration = Duration::from_secs(5);
 
@@ -141,6 +144,14 @@ impl Live {
 
     fn build(config: config::Live, registry: Option<Arc<dyn Registry>>) -> Self {
         let limits = &config.limits;
+        // Each connection has two for a moment; without a limit of them, as many as is sensible.
+        let most = match limits.connections {
+            0 => u64::MAX,
+            most => 2 * u64::from(most) + OTHER_FILES,
+        };
+        if let Err(error) = open_files::make_room(most) {
+            debug!(%error, "there is no room for descriptors yet");
+        }
         let counters = Arc::<Counters>::default();
         let hub = Hub::counted(hub_limits(&config), Arc::clone(&counters));
         let recorder = Recorder::new(&config, Arc::clone(&counters));

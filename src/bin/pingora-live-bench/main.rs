@@ -99,13 +99,17 @@ fn listed(errors: &BTreeMap<String, u64>) -> String {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let open_files = match pingora_live::service::raise_open_files() {
+    let open_files = match pingora_live::open_files::raise() {
         Ok(limit) => limit,
         Err(error) => {
             eprintln!("the limit of open files could not be raised: {error}");
             u64::MAX
         }
     };
+    // While the kernel makes room, the threads would sleep, and what they measure would be late.
+    if let Err(error) = pingora_live::open_files::make_room(open_files) {
+        eprintln!("there is no room for open files yet: {error}");
+    }
     match check(&arguments.command, open_files).and_then(|()| run(&arguments)) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(EXIT_BAD),
