@@ -53,6 +53,7 @@
 
 mod access;
 mod api;
+mod bare;
 mod client;
 mod clients;
 pub mod cluster;

@@ -2,7 +2,7 @@
 //! ([`TlsConnections`]); and certificates that other servers' are checked against.
 
 mod accept;
-mod http10;
+mod stream;
 
 use std::collections::HashMap;
 use std::fs;
@@ -22,7 +22,8 @@ use thiserror::Error;
 
 use crate::config;
 
-pub use accept::{AcceptorError, Door, TLS_HANDSHAKE, TlsConnections, acceptor};
+pub use accept::{Acceptor, AcceptorError, Door, TLS_HANDSHAKE, TlsConnections, acceptor};
+pub(crate) use stream::TlsStream;
 
 /// One certificate to serve.
 #[derive(Clone, Debug, PartialEq, Eq)]

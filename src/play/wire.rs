@@ -1,28 +1,29 @@
 //! A player's connection once nobody but the fan-out uses it.
 //!
-//! pingora's stream keeps two buffers, digests and clocks for its connection: 4 KB, and a few cache lines that each write has to
-//! fetch for each of thousands of players. A plain TCP connection is stripped of them ([`Connection::strip`]): what is left is the socket.
+//! It is stripped ([`Connection::strip`]) of what pingora's stream keeps for it: what is left is the socket (`bare.rs`), and the records of
+//! TLS where they are spoken.
 
 use std::io::{self, IoSlice};
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::AsRawFd;
 use std::pin::Pin;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 
 use pingora::protocols::l4::ext::{TCP_INFO, get_tcp_info};
 use pingora::protocols::l4::stream::Stream as L4Stream;
-use pingora::protocols::{GetSocketDigest, SocketDigest, Stream, UniqueID};
-use socket2::SockRef;
+use pingora::protocols::{Stream, UniqueID};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 
-/// What a client may have said early and is kept, in bytes: a read's worth.
-const EARLY_BYTES: usize = 1024;
+use crate::bare;
+use crate::tls::TlsStream;
 
 /// See the module.
 pub(crate) enum Connection {
     /// A socket, and nothing around it.
     Tcp(TcpStream),
-    /// TLS; a connection whose client has said something already; in tests, a pipe.
+    /// TLS, with a socket below and nothing in between.
+    Tls(Box<TlsStream>),
+    /// TLS of a listener of pingora's own; a connection whose client has said something already; in tests, a pipe.
     Layered(Stream),
 }
 
@@ -33,28 +34,26 @@ impl Connection {
     /// Those of flushing.
     pub(super) async fn strip(mut io: Stream) -> io::Result<Self> {
         io.flush().await?;
+        if io.as_any().is::<TlsStream>() {
+            return match io.into_any().downcast::<TlsStream>() {
+                Ok(mut io) => {
+                    io.strip()?;
+                    Ok(Self::Tls(io))
+                }
+                // It was one just now.
+                Err(_) => Err(io::ErrorKind::Unsupported.into()),
+            };
+        }
         if !io.as_any().is::<L4Stream>() {
             return Ok(Self::Layered(io));
         }
         let mut io = match io.into_any().downcast::<L4Stream>() {
             Ok(io) => io,
-            // It was one just now.
             Err(_) => return Err(io::ErrorKind::Unsupported.into()),
         };
-        let mut early = [0; EARLY_BYTES];
-        let mut early = ReadBuf::new(&mut early);
-        let mut nobody = Context::from_waker(Waker::noop());
-        if let Poll::Ready(read) = Pin::new(&mut io).poll_read(&mut nobody, &mut early) {
-            read?;
-            // Its buffers may hold more of it. (What ends here is noticed when the fan-out looks again.)
-            if !early.filled().is_empty() {
-                io.rewind(early.filled());
-            }
-            return Ok(Self::Layered(io));
-        }
-        Ok(match bare_socket_of(&io).and_then(TcpStream::from_std) {
-            Ok(socket) => Self::Tcp(socket),
-            Err(_) => Self::Layered(io),
+        Ok(match bare::strip(&mut io)? {
+            Some(socket) => Self::Tcp(socket),
+            None => Self::Layered(io),
         })
     }
 
@@ -62,6 +61,7 @@ impl Connection {
     pub(super) fn info(&self) -> Option<TCP_INFO> {
         match self {
             Self::Tcp(socket) => get_tcp_info(socket.as_raw_fd()).ok(),
+            Self::Tls(io) => get_tcp_info(io.id()).ok(),
             Self::Layered(io) => io.get_socket_digest()?.tcp_info(),
         }
     }
@@ -73,6 +73,7 @@ impl Connection {
     ) -> Poll<io::Result<()>> {
         match self {
             Self::Tcp(socket) => Pin::new(socket).poll_read(cx, buf),
+            Self::Tls(io) => Pin::new(io).poll_read(cx, buf),
             Self::Layered(io) => Pin::new(io).poll_read(cx, buf),
         }
     }
@@ -84,6 +85,7 @@ impl Connection {
     ) -> Poll<io::Result<usize>> {
         match self {
             Self::Tcp(socket) => Pin::new(socket).poll_write(cx, bytes),
+            Self::Tls(io) => Pin::new(io).poll_write(cx, bytes),
             Self::Layered(io) => Pin::new(io).poll_write(cx, bytes),
         }
     }
@@ -95,6 +97,7 @@ impl Connection {
     ) -> Poll<io::Result<usize>> {
         match self {
             Self::Tcp(socket) => Pin::new(socket).poll_write_vectored(cx, slices),
+            Self::Tls(io) => Pin::new(io).poll_write_vectored(cx, slices),
             Self::Layered(io) => Pin::new(io).poll_write_vectored(cx, slices),
         }
     }
@@ -103,6 +106,7 @@ impl Connection {
         match self {
             // The kernel has it.
             Self::Tcp(_) => Poll::Ready(Ok(())),
+            Self::Tls(io) => Pin::new(io).poll_flush(cx),
             Self::Layered(io) => Pin::new(io).poll_flush(cx),
         }
     }
@@ -110,44 +114,8 @@ impl Connection {
     pub(super) fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
             Self::Tcp(socket) => Pin::new(socket).poll_shutdown(cx),
+            Self::Tls(io) => Pin::new(io).poll_shutdown(cx),
             Self::Layered(io) => Pin::new(io).poll_shutdown(cx),
         }
     }
-}
-
-/// A second descriptor of the socket of a plain TCP connection; the first one goes with pingora's stream, and with it what that holds.
-///
-/// # Errors
-/// When it has layers above the socket, or is no TCP connection.
-pub(crate) fn bare_socket(io: &Stream) -> io::Result<std::net::TcpStream> {
-    match io.as_any().downcast_ref::<L4Stream>() {
-        Some(io) => bare_socket_of(io),
-        None => Err(io::ErrorKind::Unsupported.into()),
-    }
-}
-
-/// The way back: a connection of the current runtime.
-///
-/// # Errors
-/// Those of the runtime.
-pub(crate) fn stream_of(socket: std::net::TcpStream) -> io::Result<Stream> {
-    let digest = SocketDigest::from_raw_fd(socket.as_raw_fd());
-    let mut io = L4Stream::from(TcpStream::from_std(socket)?);
-    io.set_socket_digest(digest);
-    Ok(Box::new(io))
-}
-
-fn bare_socket_of(io: &L4Stream) -> io::Result<std::net::TcpStream> {
-    // SAFETY: pingora's UniqueID of a stream is its open descriptor on Unix, and `io` outlives this borrow. A virtual socket has a
-    // negative one.
-    #[allow(unsafe_code)]
-    let fd = match io.id() {
-        fd @ 0.. => unsafe { BorrowedFd::borrow_raw(fd) },
-        _ => return Err(io::ErrorKind::Unsupported.into()),
-    };
-    if SockRef::from(&fd).local_addr()?.as_socket().is_none() {
-        // A Unix socket.
-        return Err(io::ErrorKind::Unsupported.into());
-    }
-    Ok(fd.try_clone_to_owned()?.into())
 }

@@ -2,7 +2,7 @@
 //!
 //! pingora's listeners make handshakes by themselves, and give each 60 s: a client that sends a byte now and then keeps a socket and a
 //! session of rustls for a minute, and nobody counts it. So the listeners here are plain ones, and [`TlsConnections`] stands before the
-//! application with pingora's own [`Acceptor`]; what the application gets is the stream that pingora would have made.
+//! application; what that gets is a stream of pingora's, as its own listeners would have made.
 //!
 //! A handshake that fails or is late is logged with the peer and the reason, counted, and disturbs nobody else.
 
@@ -13,19 +13,19 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use pingora::apps::ServerApp;
-use pingora::listeners::tls::Acceptor;
 use pingora::protocols::l4::stream::Stream as L4Stream;
-use pingora::protocols::{ALPN, Peek, Ssl, Stream};
+use pingora::protocols::{Peek, Stream};
 use pingora::server::ShutdownWatch;
 use rustls::ServerConfig;
 use thiserror::Error;
 use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
 use tracing::{debug, info};
 
 use crate::observe::{Count, Counters};
 
 use super::CertStore;
-use super::http10::Http10;
+use super::stream::TlsStream;
 
 /// For a whole TLS handshake, from the connection's first byte (after a PROXY header, where one is spoken).
 pub const TLS_HANDSHAKE: Duration = Duration::from_secs(10);
@@ -38,6 +38,10 @@ const HTTP_ALPN: [&[u8]; 3] = [b"h2", b"http/1.1", b"http/1.0"];
 #[derive(Debug, Error)]
 #[error("rustls does not take the settings: {0}")]
 pub struct AcceptorError(#[from] rustls::Error);
+
+/// What [`TlsConnections`] accepts with: see [`acceptor`].
+#[derive(Clone)]
+pub struct Acceptor(TlsAcceptor);
 
 /// What accepts TLS 1.2 and 1.3 with the certificates of `store`. With `http2`, clients choose among HTTP/2 and HTTP/1 by ALPN; without,
 /// nothing is chosen and what they offer is not looked at, as it has to be for RTMP. Clients are given tickets, by which they come back
@@ -57,7 +61,7 @@ pub fn acceptor(store: &Arc<CertStore>, http2: bool) -> Result<Acceptor, Accepto
     // Without it sessions are taken up again from a table of 256, which is nothing when a thousand players come back at once. The keys
     // are this process's own, and change every six hours.
     config.ticketer = rustls::crypto::ring::Ticketer::new()?;
-    Ok(Acceptor::from_server_config(Arc::new(config)))
+    Ok(Acceptor(Arc::new(config).into()))
 }
 
 /// Why there is no connection.
@@ -69,7 +73,7 @@ enum Failed {
     #[error("it ended before its first byte")]
     Empty,
     #[error("{0}")]
-    Handshake(Box<pingora::Error>),
+    Handshake(std::io::Error),
     /// Not one that a listener makes.
     #[error("the connection is no socket")]
     NoSocket,
@@ -119,16 +123,11 @@ impl<A> TlsConnections<A> {
         let made = async {
             let first = stream.try_peek(&mut [0]).await;
             first.map_err(|_| Failed::Empty)?;
-            let made = self.acceptor.tls_handshake(*stream).await;
+            let made = TlsStream::accept(&self.acceptor.0, stream).await;
             made.map_err(Failed::Handshake)
         };
         let made = timeout(TLS_HANDSHAKE, made).await;
-        let tls = made.unwrap_or(Err(Failed::Late))?;
-        Ok(match tls.selected_alpn_proto() {
-            // pingora takes every name but its own two for a protocol of somebody's own.
-            Some(ALPN::Custom(_)) => Box::new(Http10::new(tls)),
-            _ => Box::new(tls),
-        })
+        Ok(Box::new(made.unwrap_or(Err(Failed::Late))?))
     }
 }
 
