@@ -23,6 +23,12 @@ const TURN_BYTES: usize = 256 * 1024;
 /// And of at most this many units.
 const TURN_UNITS: usize = 32;
 
+/// Units that a player lacks are written together, about this many bytes at a time: a few calls for a GOP, and full records of TLS. More
+/// would be old by the time that a slow player has it, for what was begun is not skipped.
+const WRITE_BYTES: usize = 64 * 1024;
+/// Pieces that a player which keeps up has in hand at once; the room for more is given back.
+const USUAL_PIECES: usize = 4;
+
 /// Answers to a player that may wait behind a piece that its socket does not take.
 const MAX_ANSWERS_QUEUED: usize = 64;
 
@@ -157,11 +163,16 @@ impl Player {
                 other => return other,
             }
         }
-        for unit in units {
-            if unit.seq < self.next {
+        let position = self.next;
+        let mut lacks = units.iter().filter(|unit| unit.seq >= position).peekable();
+        let mut taken = 0;
+        while let Some(unit) = lacks.next() {
+            self.take(unit);
+            taken += unit.data.body_len();
+            if lacks.peek().is_some() && taken < WRITE_BYTES {
                 continue;
             }
-            self.take(unit);
+            taken = 0;
             match self.poll_drain(cx) {
                 Poll::Ready(Ok(())) => {}
                 Poll::Ready(Err(error)) => return Turn::Gone(error),
@@ -192,7 +203,12 @@ impl Player {
             {
                 // Dropped between locating and reading: locate again.
                 Read::Lost => {}
-                Read::Edge => return Turn::Edge,
+                Read::Edge => {
+                    if self.out.capacity() > USUAL_PIECES {
+                        self.out = VecDeque::new();
+                    }
+                    return Turn::Edge;
+                }
                 Read::Ended(reason) => return Turn::Ended(reason),
                 Read::Units => match self.poll_units(cx, units) {
                     Turn::Edge => {}

@@ -22,7 +22,7 @@ const DISCARD_BYTES: usize = 1024;
 const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
 
 /// Pieces given to the kernel in one call.
-const MAX_SLICES: usize = 16;
+const MAX_SLICES: usize = 32;
 
 /// One player's way out. All polls are safe with a waker that does nothing; the slow lane polls again with a real one.
 pub(super) enum Transport {
