@@ -12,7 +12,9 @@ use crate::client::Client;
 use crate::clients::{Presence, Purpose};
 use crate::cluster::LeaseUse;
 use crate::config::{Action, OnBusy, Publish, Vhost};
-use crate::hub::{Counters, EndReason, PublishError, Publisher, PushError, Stream, StreamKey};
+use crate::hub::{
+    Counters, EndReason, PublishError, Publisher, PushError, Source, Stream, StreamKey,
+};
 use crate::media::FrameKind;
 use crate::observe::{Asked, Count, Reason};
 use crate::play::{Live, millis};
@@ -383,6 +385,25 @@ impl Ingest {
             info!("stream ready: {}", publisher.stream().summary());
         }
         Ok(())
+    }
+
+    /// How long what comes may lie about while nobody reads the stream (`publish.lazy_read`).
+    pub(crate) fn lazy_read(&self) -> Duration {
+        let stream = self.publisher.as_ref().map(Publisher::stream);
+        stream.map_or(Duration::ZERO, |stream| stream.settings().publish.lazy_read)
+    }
+
+    /// Whether nobody reads the stream, nor waits for it. Then `source` is told when that is over, once.
+    pub(crate) fn is_unread(&self, source: Arc<dyn Source>) -> bool {
+        let publisher = self.publisher.as_ref();
+        publisher.is_some_and(|publisher| publisher.is_unread(source))
+    }
+
+    /// It is read at once again, though nobody reads the stream.
+    pub(crate) fn forget_source(&self) {
+        if let Some(publisher) = &self.publisher {
+            publisher.forget_source();
+        }
     }
 
     /// Looks at the clocks and the claim.

@@ -56,6 +56,7 @@ fn server(ask: &Ask<'_>, text: &mut Text) {
     );
     let cards = live.clients().list();
     let mut streams = (0, 0);
+    let mut lazy = 0;
     let mut memory = 0;
     let mut units = 0;
     for stream in live.hub().streams() {
@@ -64,6 +65,7 @@ fn server(ask: &Ask<'_>, text: &mut Text) {
             Some(_) => streams.0 += 1,
             None => streams.1 += 1,
         }
+        lazy += usize::from(report.lazy);
         memory += report.memory;
         units += report.logs.iter().map(|log| log.units).sum::<usize>();
     }
@@ -74,6 +76,12 @@ fn server(ask: &Ask<'_>, text: &mut Text) {
     )
     .sample(&[("state", "published")], streams.0)
     .sample(&[("state", "held")], streams.1);
+    text.one(
+        "pingora_live_streams_read_lazily",
+        Gauge,
+        "Streams that nobody reads, whose publishers are read a few times a second only.",
+        lazy,
+    );
     let publishers = cards.iter().filter(|card| card.is_publisher()).count();
     text.one("pingora_live_publishers", Gauge, "Publishers.", publishers);
     let mut metric = text.metric(

@@ -447,6 +447,11 @@ section! {
         /// End a publisher whose stream has had no player for that long; 0 never does. It saves an uplink that nobody
         /// watches.
         kickoff_for_idle: Duration = ZERO => Time { range: ZERO..=secs(86_400), zero: "never" },
+        /// How long what a publisher sends may lie in its socket while nobody plays, records or forwards its stream. Reading
+        /// seventy messages a second one by one is most of what a publisher costs, and nobody is waiting for them; who comes is
+        /// waited for no longer than before, for it is read at once then. More often than that where the bitrate is high. For RTMP
+        /// without TLS, on Linux; 0 reads everything at once.
+        lazy_read: Duration = ms(100) => Time { range: ZERO..=secs(1), zero: "everything is read at once" },
     }
 }
 

@@ -6,6 +6,9 @@ use std::time::Duration;
 
 use crate::media::{Frame, FrameKind, Tracks};
 
+/// Room for frames grows by this many, and not to twice what it was: of a GOP of 137 frames, 119 places would be empty.
+const MORE_FRAMES: usize = 32;
+
 /// Cost of a frame beside its payload, in bytes, so that many empty frames are bounded by bytes too.
 const FRAME_OVERHEAD: usize = std::mem::size_of::<Frame>();
 
@@ -85,6 +88,9 @@ impl GopCache {
             return;
         }
         if frame.kind != FrameKind::Data {
+            if self.frames.len() == self.frames.capacity() {
+                self.frames.reserve_exact(MORE_FRAMES);
+            }
             self.frames.push_back(frame.clone());
         }
     }

@@ -39,6 +39,7 @@ use crate::observe::Counters as ServerCounters;
 pub use key::{MAX_NAME_BYTES, NameError, StreamKey};
 pub use log::{Format, Log, LogKey, Place, Read, Watch, Window};
 pub use publisher::Publisher;
+pub(crate) use stream::Source;
 pub use stream::{
     AvFlags, Counters, GopReport, LogReport, PushError, Report, Seat, SeatError, Sent, Stream,
     TrackReport,

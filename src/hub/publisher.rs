@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use crate::media::FrameKind;
 
-use super::{Counters, EndReason, Hub, PushError, Stream};
+use super::{Counters, EndReason, Hub, PushError, Source, Stream};
 
 /// The right to push frames into a stream. Dropping it releases the stream: players are held for `republish_wait`, and another may publish.
 pub struct Publisher {
@@ -76,6 +76,17 @@ impl Publisher {
     /// between two keyframes.
     pub(crate) fn wait_for_tracks(&self, at_least: Duration) {
         self.stream.wait_for_tracks(at_least);
+    }
+
+    /// Whether nobody reads the stream, nor waits for it, so that what comes may be given to it late. Then `source` is told when that is
+    /// over, once.
+    pub(crate) fn is_unread(&self, source: Arc<dyn Source>) -> bool {
+        self.stream.is_unread(self.id, source)
+    }
+
+    /// What was given to [`Publisher::is_unread`] need not be told any more.
+    pub(crate) fn forget_source(&self) {
+        self.stream.forget_source(self.id);
     }
 
     /// What comes from now on is of another source of the same stream, as of a publisher that came back: time goes on, and players

@@ -25,6 +25,12 @@ pub use seat::{AvFlags, Seat, SeatError};
 /// A log that nobody reads is kept this long, so that a player that reconnects finds it warm.
 const LOG_LINGER: Duration = Duration::from_secs(10);
 
+/// Who feeds a stream, and need not hurry while nobody reads it.
+pub(crate) trait Source: Send + Sync {
+    /// Somebody reads it from now on. Must be cheap and must not block.
+    fn wanted(&self);
+}
+
 /// A stream in the hub. Outlives its publisher by `republish_wait`.
 pub struct Stream {
     key: StreamKey,
@@ -74,6 +80,8 @@ struct Ingest {
     gop: GopCache,
     audio: AudioCache,
     logs: Vec<Feed>,
+    /// Told when the first log is made.
+    source: Option<Arc<dyn Source>>,
     counters: Counters,
     /// Those of all publishers.
     all: Counters,
@@ -155,6 +163,7 @@ impl Stream {
                 gop: GopCache::default(),
                 audio: AudioCache::default(),
                 logs: Vec::new(),
+                source: None,
                 counters: Counters::default(),
                 all: Counters::default(),
                 meter: report::Meter::default(),
@@ -248,6 +257,24 @@ impl Stream {
         ingest.guess_wait = ingest.guess_wait.max(at_least);
     }
 
+    /// Whether nobody reads what `publisher` sends, nor waits for it. Then `source` is told when that is over, once.
+    pub(super) fn is_unread(&self, publisher: u64, source: Arc<dyn Source>) -> bool {
+        let mut ingest = self.ingest.lock();
+        let unread = ingest.publisher == Some(publisher) && ingest.ready && ingest.logs.is_empty();
+        if unread {
+            ingest.source = Some(source);
+        }
+        unread
+    }
+
+    /// `publisher`'s source need not be told any more.
+    pub(super) fn forget_source(&self, publisher: u64) {
+        let mut ingest = self.ingest.lock();
+        if ingest.publisher == Some(publisher) {
+            ingest.source = None;
+        }
+    }
+
     /// `publisher` goes on with frames from elsewhere. Nothing, unless the stream is its.
     pub(super) fn renew(&self, publisher: u64, now: Instant) {
         let mut ingest = self.ingest.lock();
@@ -270,6 +297,7 @@ impl Stream {
         }
         self.drain_mix(ingest);
         ingest.publisher = None;
+        ingest.source = None;
         ingest.since = now;
         ingest.ready = false;
         let budget = self.budget(ingest);
@@ -513,6 +541,7 @@ impl Ingest {
         }
         self.awaiting_keyframe = true;
         self.primary_video = None;
+        self.source = None;
         self.gop.clear();
         self.audio = AudioCache::default();
         for writer in &self.logs {

@@ -8,7 +8,7 @@
 mod requests;
 
 use std::net::SocketAddr;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, Waker};
@@ -24,14 +24,15 @@ use tokio::time::timeout;
 use tracing::{Instrument, debug, field, info, info_span, warn};
 
 use crate::access::{Farewell, Traffic};
+use crate::bare;
 use crate::hub::{EndReason, PushError};
 use crate::ingest::{self, Ended, Ingest};
 use crate::media::{FrameKind, metadata};
 use crate::observe::{Asked, Count};
-use crate::play::{Admission, Joined, Live, Peer, Refusal, SERVER, TurnedAway, wire};
+use crate::play::{Admission, Joined, Live, Peer, Refusal, SERVER, TurnedAway};
 
 use super::player_talk::PlayerTalk;
-use super::reader::{Readers, Reading, Why};
+use super::reader::{Read, Readers, Reading, Why};
 use super::{Connect, Event, MediaKind, Play, ProtocolError, Reject, ServerSession, SessionConfig};
 
 /// How often a connection looks at its clocks: the grain of all timeouts of a session.
@@ -104,9 +105,8 @@ impl ServerApp for RtmpApp {
                 Err(refusal) => self.too_many(peer, refusal),
             };
             if let Some(place) = place {
-                Connection::new(self.live.clone(), id, stream, peer, place)
-                    .run(shutdown.clone(), &self.readers)
-                    .await;
+                let connection = Connection::new(self, id, stream, peer, place, shutdown.clone());
+                Box::new(connection).run(Ok(())).await;
             }
         }
         .instrument(span)
@@ -116,10 +116,12 @@ impl ServerApp for RtmpApp {
 }
 
 struct Connection {
+    app: Arc<RtmpApp>,
     live: Live,
     /// The client's number.
     id: u64,
-    io: Stream,
+    /// None while a thread reads the socket.
+    io: Option<Stream>,
     session: ServerSession,
     connect: Option<Connect>,
     publishing: Option<Publishing>,
@@ -143,6 +145,7 @@ struct Connection {
     bare: bool,
     /// What a socket did not take of the session's output.
     unsent: Bytes,
+    shutdown: ShutdownWatch,
 }
 
 /// Where a connection stands.
@@ -243,7 +246,15 @@ impl End {
 }
 
 impl Connection {
-    fn new(live: Live, id: u64, io: Stream, peer: Option<SocketAddr>, place: Place) -> Self {
+    fn new(
+        app: &Arc<RtmpApp>,
+        id: u64,
+        io: Stream,
+        peer: Option<SocketAddr>,
+        place: Place,
+        shutdown: ShutdownWatch,
+    ) -> Self {
+        let live = app.live.clone();
         let config = SessionConfig {
             chunk_size: live.config().rtmp.chunk_size,
             server: SERVER.to_owned(),
@@ -256,9 +267,10 @@ impl Connection {
         };
         let secure = io.get_ssl_digest().is_some();
         Self {
+            app: Arc::clone(app),
             live,
             id,
-            io,
+            io: Some(io),
             session: ServerSession::new(config, Instant::now()),
             connect: None,
             publishing: None,
@@ -273,33 +285,44 @@ impl Connection {
             secure,
             bare: !secure,
             unsent: Bytes::new(),
+            shutdown,
         }
     }
 
-    async fn run(mut self, shutdown: ShutdownWatch, readers: &OnceLock<Option<Readers>>) {
-        let mut resumed = Ok(());
+    fn io(&mut self) -> std::io::Result<&mut Stream> {
+        // It is there, but while a thread has the socket.
+        let absent = || std::io::ErrorKind::NotConnected.into();
+        self.io.as_mut().ok_or_else(absent)
+    }
+
+    /// Serves the peer, until the end or until somebody else does. `resumed`: what became of it elsewhere.
+    async fn run(mut self: Box<Self>, mut resumed: Result<(), End>) {
         let end = loop {
-            let driven = match resumed {
-                Ok(()) => self.drive(&shutdown).await,
+            let driven = match std::mem::replace(&mut resumed, Ok(())) {
+                Ok(()) => self.drive().await,
                 Err(end) => Err(end),
             };
             match driven {
                 Ok(never) => match never {},
                 // From here on, the connection is a player of the fan-out.
                 Err(End::Plays(joined, stream_id)) => {
-                    let talk = PlayerTalk::new(self.session, self.traffic, stream_id);
-                    let Self { live, io, .. } = self;
-                    return live.play_rtmp(*joined, io, Box::new(talk)).await;
-                }
-                Err(End::Reads(socket)) => {
-                    // Boxed, as all that is not a part of each connection's memory.
-                    let lent = Box::pin(self.lend(socket, &shutdown, readers)).await;
-                    let Some((connection, why)) = lent else {
+                    let Self {
+                        live,
+                        io: Some(io),
+                        session,
+                        traffic,
+                        ..
+                    } = *self
+                    else {
                         return;
                     };
-                    self = connection;
-                    resumed = Box::pin(self.resume(why)).await;
+                    let talk = PlayerTalk::new(session, traffic, stream_id);
+                    return live.play_rtmp(*joined, io, Box::new(talk)).await;
                 }
+                Err(End::Reads(socket)) => match self.lend(socket) {
+                    Some(connection) => self = connection,
+                    None => return,
+                },
                 Err(end) => break end,
             }
         };
@@ -321,7 +344,7 @@ impl Connection {
         let _ = timeout(GOODBYE, self.say_goodbye()).await;
     }
 
-    async fn drive(&mut self, shutdown: &ShutdownWatch) -> Result<std::convert::Infallible, End> {
+    async fn drive(&mut self) -> Result<std::convert::Infallible, End> {
         let mut clock = tokio::time::interval(CLOCK);
         clock.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -333,11 +356,13 @@ impl Connection {
             }
             let may_lend = self.bare && self.publishing.is_some() && !self.write_failed;
             let input = self.session.input();
+            let absent = || std::io::Error::from(std::io::ErrorKind::NotConnected);
+            let io = self.io.as_mut().ok_or_else(absent)?;
             if may_lend {
                 // Once there is nothing to read for a moment, nothing is held in between, and the socket is all there is.
-                match read_now(&mut self.io, input) {
+                match read_now(io, input) {
                     Poll::Ready(read) => self.came(read?).await?,
-                    Poll::Pending => match wire::bare_socket(&self.io) {
+                    Poll::Pending => match bare::socket(io) {
                         Ok(socket) => return Err(End::Reads(socket)),
                         Err(_) => self.bare = false,
                     },
@@ -348,14 +373,14 @@ impl Connection {
             // something is made to wait by tokio's cooperative budget.
             tokio::select! {
                 biased;
-                read = self.io.read_buf(input) => {
+                read = io.read_buf(input) => {
                     let read = read?;
                     self.came(read).await?;
                 }
                 _ = clock.tick() => {
                     self.check_clocks(Instant::now())?;
                     // Waiting for it in each turn would cost more than all else here.
-                    if shutdown.has_changed().is_err() || *shutdown.borrow() {
+                    if self.shutdown.has_changed().is_err() || *self.shutdown.borrow() {
                         self.tell_end(EndReason::Shutdown);
                         return Err(End::Shutdown);
                     }
@@ -381,15 +406,11 @@ impl Connection {
         Ok(())
     }
 
-    /// Lets a thread read the publisher, until there is something that it has no part in. Nothing when the thread is gone, and the
-    /// publisher with it.
-    async fn lend(
-        mut self,
-        socket: std::net::TcpStream,
-        shutdown: &ShutdownWatch,
-        readers: &OnceLock<Option<Readers>>,
-    ) -> Option<(Self, Why)> {
-        let readers = readers.get_or_init(|| {
+    /// Lets a thread read the publisher, until there is something that it has no part in: a task waits for that, and it is little more
+    /// than a pointer. Returns what has to go on without such a thread.
+    fn lend(mut self: Box<Self>, socket: std::net::TcpStream) -> Option<Box<Self>> {
+        let app = Arc::clone(&self.app);
+        let readers = app.readers.get_or_init(|| {
             let threads = tokio::runtime::Handle::current().metrics().num_workers();
             Readers::start(threads)
                 .inspect_err(|error| warn!(%error, "publishers have no threads of their own"))
@@ -398,35 +419,49 @@ impl Connection {
         let publishing = self.publishing.take_if(|_| readers.is_some());
         let (Some(readers), Some(publishing)) = (readers, publishing) else {
             self.bare = false;
-            return Some((self, Why::Nothing));
+            return Some(self);
         };
-        drop(self.io);
-        let read = readers
-            .read(Reading {
-                socket,
-                session: self.session,
-                publishing,
-                traffic: Arc::clone(&self.traffic),
-                shutdown: shutdown.clone(),
-            })
-            .await?;
-        self.io = match wire::stream_of(read.socket) {
-            Ok(io) => io,
-            Err(error) => {
-                warn!(%error, "a connection cannot go on");
-                read.publishing.ingest.finish("client_left");
-                return None;
+        self.io = None;
+        self.session.release_input();
+        // One that nobody talks to has its place meanwhile.
+        let nobody = ServerSession::new(SessionConfig::default(), Instant::now());
+        let read = readers.read(Reading {
+            socket,
+            session: std::mem::replace(&mut self.session, nobody),
+            publishing,
+            traffic: Arc::clone(&self.traffic),
+            shutdown: self.shutdown.clone(),
+        });
+        let wait = async move {
+            // Nothing, when the thread is gone, and the publisher with it.
+            if let Some(read) = read.await {
+                self.take_back(read).await;
             }
         };
-        self.session = read.session;
-        self.publishing = Some(read.publishing);
-        Some((self, read.why))
+        tokio::spawn(wait.in_current_span());
+        None
+    }
+
+    /// Goes on with what a thread read. Boxed, for it may lend it again.
+    fn take_back(mut self: Box<Self>, read: Box<Read>) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        Box::pin(async move {
+            match bare::stream_of(read.socket) {
+                Ok(io) => self.io = Some(io),
+                Err(error) => {
+                    warn!(%error, "a connection cannot go on");
+                    return read.publishing.ingest.finish("client_left");
+                }
+            }
+            self.session = read.session;
+            self.publishing = Some(read.publishing);
+            let resumed = self.resume(read.why).await;
+            self.run(resumed).await;
+        })
     }
 
     /// Goes on where the thread stopped.
     async fn resume(&mut self, why: Why) -> Result<(), End> {
         match why {
-            Why::Nothing => Ok(()),
             Why::Said(event) => {
                 self.event(*event).await?;
                 self.events().await?;
@@ -472,9 +507,9 @@ impl Connection {
     /// connection, and the peer would lose the last words.
     async fn say_goodbye(&mut self) -> std::io::Result<()> {
         self.flush().await?;
-        self.io.shutdown().await?;
+        self.io()?.shutdown().await?;
         let mut rest = BytesMut::with_capacity(DISCARD_BYTES);
-        while self.io.read_buf(&mut rest).await? > 0 {
+        while self.io()?.read_buf(&mut rest).await? > 0 {
             rest.clear();
         }
         Ok(())
@@ -485,14 +520,14 @@ impl Connection {
         let unsent = std::mem::take(&mut self.unsent);
         let mut next = Some(unsent).filter(|unsent| !unsent.is_empty());
         while let Some(bytes) = next.take().or_else(|| self.session.poll_output()) {
-            self.io.write_all(&bytes).await?;
+            self.io()?.write_all(&bytes).await?;
             self.traffic
                 .sent
                 .fetch_add(bytes.len() as u64, Ordering::Relaxed);
             wrote = true;
         }
         if wrote {
-            self.io.flush().await?;
+            self.io()?.flush().await?;
         }
         Ok(())
     }

@@ -5,9 +5,14 @@
 //! pingora's stream are several times what the session and the hub are. Hence the connection's task gives its plain socket away
 //! ([`Readers::read`]) and waits; what is not media (the publisher stops, asks for something, does not read), and every end, comes
 //! back to it with the socket.
+//!
+//! While nobody reads what a publisher sends, it is read in turns (`pace.rs`, `publish.lazy_read`).
+
+mod pace;
 
 use std::io;
 use std::net::TcpStream;
+use std::os::fd::AsRawFd;
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -23,12 +28,13 @@ use socket2::SockRef;
 use tokio::sync::oneshot;
 
 use crate::access::Traffic;
-use crate::hub::EndReason;
+use crate::hub::{EndReason, Source};
 use crate::ingest::Ended;
 
 use super::Event;
 use super::ServerSession;
 use super::listener::{CLOCK, End, Publishing};
+use pace::Turns;
 
 /// Sockets that are looked at in one go.
 const EVENTS: usize = 256;
@@ -46,6 +52,8 @@ pub(super) struct Readers {
 struct Shared {
     /// Guards the publishers that it was given and has not looked at. Held to push or to swap.
     mail: Mutex<Vec<Seat>>,
+    /// Guards the tokens of those whom somebody wants to read. Held to push or to swap.
+    wanted: Mutex<Vec<usize>>,
     bell: Waker,
     /// Publishers that it has.
     load: AtomicUsize,
@@ -76,8 +84,6 @@ pub(super) enum Why {
     Said(Box<Event>),
     /// There is something to send of which its socket did not take this.
     Full(Bytes),
-    /// It was never read.
-    Nothing,
     /// It is over. The publisher was not told.
     Over(End),
 }
@@ -91,10 +97,12 @@ struct Seat {
     received: u64,
     /// It is looked at again though nothing may come.
     again: bool,
+    /// It is read in turns, with that many slots of time between them.
+    wait: Option<usize>,
     /// The other side has closed, so that nothing tells of the end but reading on.
     closing: bool,
     shutdown: ShutdownWatch,
-    back: oneshot::Sender<Read>,
+    back: oneshot::Sender<Box<Read>>,
 }
 
 impl Readers {
@@ -108,6 +116,7 @@ impl Readers {
             let poll = Poll::new()?;
             let shared = Arc::new(Shared {
                 mail: Mutex::default(),
+                wanted: Mutex::default(),
                 bell: Waker::new(poll.registry(), BELL)?,
                 load: AtomicUsize::new(0),
                 closed: AtomicBool::new(false),
@@ -118,6 +127,7 @@ impl Readers {
                 seats: Vec::new(),
                 free: Vec::new(),
                 again: Vec::new(),
+                turns: Turns::new(Instant::now()),
             };
             thread::Builder::new()
                 .name("ingest".to_owned())
@@ -127,13 +137,23 @@ impl Readers {
         Ok(readers)
     }
 
-    /// Reads a publisher on the thread that has the fewest. Returns when it needs more than that; nothing, if the thread is gone.
-    pub(super) async fn read(&self, reading: Reading) -> Option<Read> {
-        let reader = self
-            .list
-            .iter()
-            .min_by_key(|reader| reader.load.load(Ordering::Relaxed))?;
+    /// Reads a publisher on the thread that has the fewest. What is returned is done when it needs more than that; with nothing, if the
+    /// thread is gone.
+    pub(super) fn read(
+        &self,
+        reading: Reading,
+    ) -> impl Future<Output = Option<Box<Read>>> + Send + use<> {
         let (back, gone) = oneshot::channel();
+        let load = |reader: &&Arc<Shared>| reader.load.load(Ordering::Relaxed);
+        if let Some(reader) = self.list.iter().min_by_key(load) {
+            reader.give(reading, back);
+        }
+        async { gone.await.ok() }
+    }
+}
+
+impl Shared {
+    fn give(&self, reading: Reading, back: oneshot::Sender<Box<Read>>) {
         let Reading {
             socket,
             session,
@@ -148,14 +168,14 @@ impl Readers {
             traffic,
             received: 0,
             again: false,
+            wait: None,
             closing: false,
             shutdown,
             back,
         };
-        reader.load.fetch_add(1, Ordering::Relaxed);
-        reader.mail.lock().push(seat);
-        let _ = reader.bell.wake();
-        gone.await.ok()
+        self.load.fetch_add(1, Ordering::Relaxed);
+        self.mail.lock().push(seat);
+        let _ = self.bell.wake();
     }
 }
 
@@ -176,6 +196,21 @@ struct Reader {
     free: Vec<usize>,
     /// Those with more to read.
     again: Vec<usize>,
+    /// Those that are read in turns.
+    turns: Turns,
+}
+
+/// Calls the thread when somebody wants to read what a publisher sends.
+struct Call {
+    reader: Arc<Shared>,
+    token: usize,
+}
+
+impl Source for Call {
+    fn wanted(&self) {
+        self.reader.wanted.lock().push(self.token);
+        let _ = self.reader.bell.wake();
+    }
 }
 
 impl Reader {
@@ -183,8 +218,12 @@ impl Reader {
         let mut events = Events::with_capacity(EVENTS);
         let mut next_check = Instant::now() + CLOCK;
         loop {
+            let next = self
+                .turns
+                .next()
+                .map_or(next_check, |turn| turn.min(next_check));
             let wait = match self.again.is_empty() {
-                true => next_check.saturating_duration_since(Instant::now()),
+                true => next.saturating_duration_since(Instant::now()),
                 false => Duration::ZERO,
             };
             match self.poll.poll(&mut events, Some(wait)) {
@@ -196,6 +235,7 @@ impl Reader {
                 _ => {}
             }
             let now = Instant::now();
+            self.take_turns(now);
             for token in std::mem::take(&mut self.again) {
                 if let Some(seat) = self.seat(token) {
                     seat.again = false;
@@ -204,12 +244,22 @@ impl Reader {
             }
             for event in &events {
                 match event.token() {
-                    BELL => self.open_mail(now),
+                    BELL => {
+                        self.open_mail(now);
+                        let wanted = std::mem::take(&mut *self.shared.wanted.lock());
+                        for token in wanted {
+                            self.hurry(token, now);
+                        }
+                    }
                     Token(token) => {
                         if let Some(seat) = self.seat(token) {
                             // It is told once, and what came before may take several turns.
                             seat.closing |= event.is_read_closed() || event.is_error();
-                            self.turn(token, now);
+                            match seat.wait {
+                                // Of those that are read in turns, only their end is told.
+                                Some(_) => self.hurry(token, now),
+                                None => self.turn(token, now),
+                            }
                         }
                     }
                 }
@@ -272,9 +322,71 @@ impl Reader {
             let Some(seat) = self.seat(token) else {
                 continue;
             };
-            if let Err(why) = contained(|| seat.check(now)) {
-                self.give_back(token, why);
+            let came = seat.received;
+            match contained(|| seat.check(now)) {
+                Ok(()) => self.set_pace(token, came, now),
+                Err(why) => self.give_back(token, why),
             }
+        }
+    }
+
+    /// Reads those whose turn it is.
+    fn take_turns(&mut self, now: Instant) {
+        let mut due = Vec::new();
+        self.turns.take_due(now, &mut due);
+        for token in due {
+            self.turn(token, now);
+            if let Some(wait) = self.seat(token).and_then(|seat| seat.wait) {
+                self.turns.put(token, wait, now);
+            }
+        }
+    }
+
+    /// Decides how a publisher is read that sent `came` bytes since the last look.
+    fn set_pace(&mut self, token: usize, came: u64, now: Instant) {
+        let Some(seat) = self.seats.get_mut(token).and_then(Option::as_mut) else {
+            return;
+        };
+        let ingest = &seat.publishing.ingest;
+        let wait = pace::wait(came, CLOCK, ingest.lazy_read());
+        match (wait, seat.wait) {
+            (None, None) => {}
+            (None, Some(_)) => {
+                ingest.forget_source();
+                self.hurry(token, now);
+            }
+            (Some(_), Some(_)) => seat.wait = wait,
+            (Some(_), None) if seat.again || seat.closing => {}
+            (Some(slots), None) => {
+                let reader = Arc::clone(&self.shared);
+                if !ingest.is_unread(Arc::new(Call { reader, token })) {
+                    return;
+                }
+                match watch_for_end(&self.poll, &seat.socket, token) {
+                    Ok(()) => {
+                        seat.wait = wait;
+                        // Not all at once.
+                        self.turns.put(token, token % slots + 1, now);
+                    }
+                    Err(_) => ingest.forget_source(),
+                }
+            }
+        }
+    }
+
+    /// A publisher that was read in turns is read as things come, from now on.
+    fn hurry(&mut self, token: usize, now: Instant) {
+        let Some(seat) = self.seats.get_mut(token).and_then(Option::as_mut) else {
+            return;
+        };
+        if seat.wait.take().is_none() {
+            return;
+        }
+        self.turns.remove(token);
+        let registry = self.poll.registry();
+        match registry.reregister(&mut seat.socket, Token(token), Interest::READABLE) {
+            Ok(()) => self.turn(token, now),
+            Err(error) => self.give_back(token, Why::Over(error.into())),
         }
     }
 
@@ -284,6 +396,10 @@ impl Reader {
         };
         self.free.push(token);
         self.shared.load.fetch_sub(1, Ordering::Relaxed);
+        if seat.wait.is_some() {
+            self.turns.remove(token);
+            seat.publishing.ingest.forget_source();
+        }
         // It was registered, or the registration failed.
         let _ = self.poll.registry().deregister(&mut seat.socket);
         seat.count();
@@ -295,13 +411,44 @@ impl Reader {
             ..
         } = *seat;
         // When nobody takes it, the runtime is gone: the publish ends here.
-        let _ = back.send(Read {
+        let _ = back.send(Box::new(Read {
             socket: socket.into(),
             session,
             publishing,
             why,
-        });
+        }));
     }
+}
+
+/// From now on, nothing is told of a socket but that its peer has closed it: a wake-up for each message is what reading in turns saves,
+/// and a name that a publisher has given up must be free at once.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn watch_for_end(poll: &Poll, socket: &Socket, token: usize) -> io::Result<()> {
+    let mut event = libc::epoll_event {
+        // The flags are bits, one of which is the sign.
+        events: (libc::EPOLLRDHUP | libc::EPOLLET).cast_unsigned(),
+        u64: token as u64,
+    };
+    // SAFETY: both descriptors are open, and the event is valid for the call.
+    #[allow(unsafe_code)]
+    let changed = unsafe {
+        libc::epoll_ctl(
+            poll.as_raw_fd(),
+            libc::EPOLL_CTL_MOD,
+            socket.as_raw_fd(),
+            &raw mut event,
+        )
+    };
+    match changed {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// Elsewhere, publishers are read as things come.
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+fn watch_for_end(_poll: &Poll, _socket: &Socket, _token: usize) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
 }
 
 /// A panic ends one publisher, as it would in a task of its own, and not all of the thread.

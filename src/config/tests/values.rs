@@ -143,6 +143,7 @@ live:
         on_busy: kick
         republish_wait: 0
         kickoff_for_idle: 1h
+        lazy_read: 40ms
       dvr:
         enabled: on
         path: /data/[vhost]/[app]/[stream]/[2006][01][02]-[15][04][05].[999].flv
@@ -378,6 +379,7 @@ fn every_key_is_read() {
     let publish = &vhost.publish;
     assert_eq!(publish.firstpkt_timeout, Duration::from_secs(60));
     assert_eq!(publish.normal_timeout, Duration::from_millis(1500));
+    assert_eq!(publish.lazy_read, Duration::from_millis(40));
     assert_eq!(
         (publish.on_busy, publish.republish_wait),
         (OnBusy::Kick, Duration::ZERO)

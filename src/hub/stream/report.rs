@@ -39,6 +39,8 @@ pub struct Report {
     pub memory: usize,
     /// Its logs.
     pub logs: Vec<LogReport>,
+    /// Nobody reads it, and so its publisher is read a few times a second only (`publish.lazy_read`).
+    pub lazy: bool,
 }
 
 /// A track.
@@ -247,6 +249,7 @@ impl Stream {
         let logs: Vec<LogReport> = ingest.logs.iter().map(|w| w.log().report()).collect();
         Report {
             ready: ingest.ready,
+            lazy: ingest.source.is_some(),
             published_for: ingest
                 .publisher
                 .map(|_| now.saturating_duration_since(ingest.since)),

@@ -107,6 +107,9 @@ impl Stream {
     }
 
     fn add_log(&self, ingest: &mut Ingest, key: LogKey) -> Arc<Log> {
+        if let Some(source) = ingest.source.take() {
+            source.wanted();
+        }
         let play = &self.settings.play;
         let window = Window {
             queue: play.queue_length,
