@@ -18,6 +18,7 @@ mod http;
 mod hub;
 mod kick;
 mod layers;
+mod lazy;
 mod limits;
 mod load;
 mod players;
