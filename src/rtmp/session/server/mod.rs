@@ -268,7 +268,8 @@ impl ServerSession {
         self.core
             .wire
             .send_user_control(message::EVENT_STREAM_BEGIN, stream_id);
-        // Flash's order, which players of its time wait for: reset, start, permission, data.
+        // Flash's order, which players of its time wait for: reset, start, permission. Flash Media Server says `NetStream.Data.Start` in a
+        // data message behind them; FFmpeg makes a track without a codec of it (`Stream #0:0: Data: none`), so SRS leaves it out, too.
         let reset = format!("Playing and resetting {name}.");
         self.core
             .wire
@@ -281,10 +282,6 @@ impl ServerSession {
         self.core
             .wire
             .send_data(stream_id, "|RtmpSampleAccess", &access);
-        let started = info("status", "NetStream.Data.Start", "Started streaming.");
-        self.core
-            .wire
-            .send_data(stream_id, "onStatus", &[Value::Object(started)]);
         self.idle_commands = 0;
     }
 

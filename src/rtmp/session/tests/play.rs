@@ -32,7 +32,7 @@ fn a_play_begins_in_flashs_order() {
             "stream 1 begins",
             "1 onStatus 0 NetStream.Play.Reset",
             "1 onStatus 0 NetStream.Play.Start",
-            "type 18",
+            // RtmpSampleAccess, and nothing behind it that FFmpeg would take for a track of its own.
             "type 18",
         ]
     );
