@@ -135,6 +135,8 @@ pub(crate) struct Unopened {
     pub(crate) answer: Option<Answer>,
     /// Some are not well.
     pub(crate) away: bool,
+    /// Some took the request and closed the connection.
+    turned_away: bool,
     /// Those that answered: a name one of whose addresses answers is well.
     answered: Vec<Remote>,
     silent: Vec<Remote>,
@@ -147,6 +149,7 @@ impl Unopened {
         Unopened {
             answer: None,
             away: false,
+            turned_away: false,
             answered: Vec::new(),
             silent: Vec::new(),
             why: None,
@@ -161,6 +164,12 @@ impl Unopened {
         self
     }
 
+    /// What this means to one who wants to play: those that are well and say nothing refuse, as SRS does.
+    pub(crate) fn to_newcomer(&self) -> Option<Answer> {
+        let refused = self.turned_away && !self.away;
+        self.answer.or(refused.then_some(Answer::Forbidden))
+    }
+
     fn note(&mut self, candidate: &Candidate, failure: &Failure, origins: &Origins) {
         self.why = Some(failure.to_string());
         match failure.answer() {
@@ -172,6 +181,11 @@ impl Unopened {
                 } else {
                     known
                 });
+                self.answered.push(candidate.remote.clone());
+            }
+            None if matches!(failure, Failure::TurnedAway) => {
+                info!(origin = %candidate.remote, "{failure}");
+                self.turned_away = true;
                 self.answered.push(candidate.remote.clone());
             }
             None => {

@@ -24,6 +24,9 @@ pub(crate) enum Failure {
     /// It closed the connection before it was through.
     #[error("the server closed the connection")]
     Closed,
+    /// It took the request and closed the connection before it sent anything of the stream: over RTMP, when it had accepted the play.
+    #[error("the server took the request and closed the connection without a word")]
+    TurnedAway,
     /// It did not do something in time.
     #[error("{what} took longer than {after:?}")]
     Slow { what: &'static str, after: Duration },
@@ -132,6 +135,11 @@ const WANTS_CREDENTIALS: [&str; 2] = ["a signed URL is needed", "the origin want
 const NOT_NOW: &str = "try again later";
 
 impl Failure {
+    /// HTTP broke. pingora's text of an error that nobody in particular caused begins with a space.
+    pub(crate) fn http(error: &pingora::Error) -> Self {
+        Self::Http(error.to_string().trim().to_owned())
+    }
+
     /// What the server's word says to those who wait for the stream; nothing when it is the server that failed.
     pub(crate) fn answer(&self) -> Option<Answer> {
         match self {

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use http::header;
+use pingora::ErrorType;
 use pingora::http::RequestHeader;
 use pingora::protocols::http::client::HttpSession;
 use pingora::upstreams::peer::ALPN;
@@ -95,7 +96,7 @@ impl Flv {
                 Err(_) => return Ok(None),
                 Ok(Ok(Some(bytes))) => self.reader.feed(&bytes),
                 Ok(Ok(None)) => return Err(Failure::Ended),
-                Ok(Err(error)) => return Err(Failure::Http(error.to_string())),
+                Ok(Err(error)) => return Err(Failure::http(&error)),
             }
         }
     }
@@ -115,7 +116,7 @@ async fn request(
         (false, false) => ALPN::H1,
     };
     let mut session = dialer.http(target, address, &ask.terms, alpn).await?;
-    let broke = |error: Box<pingora::Error>| Failure::Http(error.to_string());
+    let broke = |error: Box<pingora::Error>| Failure::http(&error);
     let path = target.path_and_query();
     let mut header = RequestHeader::build(method, path.as_bytes(), Some(6)).map_err(broke)?;
     if session.as_http2().is_some() {
@@ -145,6 +146,10 @@ async fn request(
     };
     match timeout(ANSWER_TIMEOUT, exchange).await {
         Ok(Ok(())) => Ok(session),
+        // SRS has no status for one whom a callback refuses.
+        Ok(Err(error)) if matches!(error.etype(), ErrorType::ConnectionClosed) => {
+            Err(Failure::TurnedAway)
+        }
         Ok(Err(error)) => Err(broke(error)),
         Err(_) => Err(Failure::Slow {
             what: "the answer",

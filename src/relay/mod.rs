@@ -39,6 +39,7 @@ mod target;
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Instant;
 
 use parking_lot::{Mutex, MutexGuard, RwLock};
 use pingora::upstreams::peer::HttpPeer;
@@ -272,13 +273,21 @@ impl Relay {
         key: &StreamKey,
         client: &Client,
     ) -> Result<(), Answer> {
+        let patience = upstream.patience();
         let errand = self.errand(upstream, key, client);
         match errand.open(None).await {
-            Ok(opened) => {
+            Ok(mut opened) => {
+                let given = opened.source.is_given(Instant::now() + patience).await;
                 opened.source.close().await;
-                Ok(())
+                match given {
+                    Ok(true) => Ok(()),
+                    // The stream plays: an origin that is well has something of it at once.
+                    Ok(false) => Err(Answer::Away),
+                    Err(Failure::TurnedAway) => Err(Answer::Forbidden),
+                    Err(failure) => Err(failure.answer().unwrap_or(Answer::Away)),
+                }
             }
-            Err(unopened) => Err(unopened.answer.unwrap_or(Answer::Away)),
+            Err(unopened) => Err(unopened.to_newcomer().unwrap_or(Answer::Away)),
         }
     }
 

@@ -120,6 +120,7 @@ fn nobody() -> Client {
         query: String::new(),
         page: None,
         url: String::new(),
+        url_query: String::new(),
         via: String::new(),
     }
 }

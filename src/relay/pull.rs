@@ -330,6 +330,14 @@ impl Work {
                     info!("no stream: {answer}");
                     return self.end("publisher_left", Some(answer));
                 }
+                // Who plays already waits: the stream may be on its way from one of SRS's origins to another.
+                Err(unopened)
+                    if !self.pull.is_order()
+                        && self.stream.is_none()
+                        && unopened.to_newcomer().is_some() =>
+                {
+                    return self.end("denied", unopened.to_newcomer());
+                }
                 Err(Unopened { away, why, .. }) => {
                     let why = why.unwrap_or_else(|| Answer::Away.to_string());
                     self.pull.card.failed(&why);
@@ -402,8 +410,8 @@ impl Work {
         backoff: &mut Backoff,
     ) -> Stopped {
         let mut fresh = true;
-        let mut last = Instant::now();
-        let mut looked = last;
+        let mut looked = Instant::now();
+        let mut last = opened.source.quiet_since().unwrap_or(looked);
         let mut kept = kept.into_iter();
         loop {
             let packet = match kept.next() {

@@ -1,6 +1,7 @@
 //! RTMP connections to other servers: the driver of a client session.
 
 use std::collections::VecDeque;
+use std::io::ErrorKind;
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
@@ -28,6 +29,8 @@ pub(crate) struct Rtmp {
     session: ClientSession,
     /// Events that came and were not asked for yet.
     events: VecDeque<ClientEvent>,
+    /// When the server accepted, until it sent something of the stream.
+    quiet_since: Option<Instant>,
 }
 
 impl Rtmp {
@@ -49,10 +52,14 @@ impl Rtmp {
             io,
             session: ClientSession::new(config, Instant::now()),
             events: VecDeque::new(),
+            quiet_since: None,
         };
         loop {
             match rtmp.events.pop_front() {
-                Some(ClientEvent::Started) => return Ok(rtmp),
+                Some(ClientEvent::Started) => {
+                    rtmp.quiet_since = Some(Instant::now());
+                    return Ok(rtmp);
+                }
                 Some(_) => {}
                 None => {
                     let deadline = rtmp.session.deadline();
@@ -60,6 +67,37 @@ impl Rtmp {
                 }
             }
         }
+    }
+
+    /// Waits for something of the stream that plays, which stays to be asked for; false when `until` or its end comes first.
+    ///
+    /// SRS accepts each play before it asks its callbacks and looks where the stream is. Then it points elsewhere, or closes the connection
+    /// without a word.
+    pub(crate) async fn begins(&mut self, until: Instant) -> Result<bool, Failure> {
+        loop {
+            match self.events.front() {
+                Some(ClientEvent::Media { .. } | ClientEvent::Data { .. }) => return Ok(true),
+                Some(ClientEvent::Ended { .. }) => return Ok(false),
+                Some(ClientEvent::Started) => {
+                    self.events.pop_front();
+                }
+                None => match self.hear(Some(until)).await {
+                    Ok(true) => {}
+                    Ok(false) => return Ok(false),
+                    Err(Failure::Closed) => return Err(Failure::TurnedAway),
+                    // With something unread of ours.
+                    Err(Failure::Io(error)) if error.kind() == ErrorKind::ConnectionReset => {
+                        return Err(Failure::TurnedAway);
+                    }
+                    Err(failure) => return Err(failure),
+                },
+            }
+        }
+    }
+
+    /// Since when the server has accepted and sent nothing of the stream.
+    pub(crate) fn quiet_since(&self) -> Option<Instant> {
+        self.quiet_since
     }
 
     /// The next frame of a stream that plays; none when `until` comes first.
@@ -71,6 +109,7 @@ impl Rtmp {
                     timestamp,
                     payload,
                 }) => {
+                    self.quiet_since = None;
                     let kind = match kind {
                         MediaKind::Audio => FrameKind::Audio,
                         MediaKind::Video => FrameKind::Video,
@@ -84,6 +123,7 @@ impl Rtmp {
                 Some(ClientEvent::Data {
                     timestamp, payload, ..
                 }) => {
+                    self.quiet_since = None;
                     let (kind, payload) = metadata::classify(&payload);
                     return Ok(Some(Packet {
                         kind,

@@ -1,7 +1,7 @@
 //! A stream that comes from another server, whatever the protocol.
 
 use std::net::SocketAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
@@ -16,6 +16,9 @@ use super::target::Target;
 
 /// How many redirects of RTMP servers are followed.
 const MAX_REDIRECTS: usize = 3;
+/// How long a server that accepted a play may send nothing before it is taken at its word: one that answers in the meantime is
+/// asked for the stream instead, and a redirect that comes so late is followed. SRS looks for the stream among its coworkers in it.
+const SETTLE: Duration = Duration::from_secs(1);
 
 /// What a server is told besides the stream's address.
 #[derive(Clone, Debug, Default)]
@@ -57,6 +60,22 @@ impl Source {
         }
     }
 
+    /// Whether the server really lets this client play: where its word is not enough, by what it sends of the stream until then.
+    pub(crate) async fn is_given(&mut self, until: Instant) -> Result<bool, Failure> {
+        match self {
+            Source::Rtmp(rtmp) => rtmp.begins(until).await,
+            Source::Flv(_) => Ok(true),
+        }
+    }
+
+    /// Since when the server has accepted and sent nothing of the stream, if so.
+    pub(crate) fn quiet_since(&self) -> Option<Instant> {
+        match self {
+            Source::Rtmp(rtmp) => rtmp.quiet_since(),
+            Source::Flv(_) => None,
+        }
+    }
+
     /// The next frame; none when `until` comes first.
     pub(crate) async fn next(&mut self, until: Instant) -> Result<Option<Packet>, Failure> {
         match self {
@@ -83,7 +102,14 @@ pub(crate) async fn open_rtmp(
     let mut target = target.clone();
     let mut ask = ask.clone();
     for _ in 0..=MAX_REDIRECTS {
-        match Rtmp::open(dialer, &target, &ask, purpose).await {
+        let opened = async {
+            let mut rtmp = Rtmp::open(dialer, &target, &ask, purpose).await?;
+            if purpose == Purpose::Play {
+                rtmp.begins(Instant::now() + SETTLE).await?;
+            }
+            Ok(rtmp)
+        };
+        match opened.await {
             Err(Failure::Rtmp(ClientError::Redirected { url })) => {
                 let next = target
                     .redirected(&url)

@@ -19,8 +19,12 @@ use super::{edge_of, lines, rtmp_of};
 /// How a server says where the stream is.
 #[derive(Clone, Copy)]
 enum How {
-    /// SRS: onStatus, in answer to `play`, with the whole address in `redirect2`.
+    /// onStatus in answer to `play`, with the whole address in `redirect2`, as a node of ours says it.
     Status,
+    /// SRS 7: the same, but the play is accepted before.
+    Accepted,
+    /// The same for whoever has `token=good`; it closes the connection of the others, as SRS does when a callback refuses them.
+    Judged,
     /// Flash Media Server: `_error`, in answer to `connect`; only the application.
     Error,
 }
@@ -85,10 +89,10 @@ fn point(mut socket: TcpStream, how: How, to: &str) -> Option<()> {
     let to: &'static str = Box::leak(to.to_owned().into_boxed_str());
     let mut came = Vec::new();
     let mut piece = [0; 4096];
-    let mut heard = |name: &str, socket: &mut TcpStream| -> Option<()> {
+    let mut heard = |name: &str, socket: &mut TcpStream| -> Option<Vec<u8>> {
         loop {
             if came.windows(name.len()).any(|part| part == name.as_bytes()) {
-                return Some(());
+                return Some(came.clone());
             }
             match socket.read(&mut piece).ok()? {
                 0 => return None,
@@ -107,7 +111,7 @@ fn point(mut socket: TcpStream, how: How, to: &str) -> Option<()> {
             ],
             &mut socket,
         )?,
-        How::Status => {
+        How::Status | How::Accepted | How::Judged => {
             say(
                 &[
                     Amf::Text("_result"),
@@ -127,7 +131,28 @@ fn point(mut socket: TcpStream, how: How, to: &str) -> Option<()> {
                 ],
                 &mut socket,
             )?;
+            // Where the token stands, and a command that SRS does not wait for (SetBufferLength, user control event 3).
             heard("play", &mut socket)?;
+            let came = heard("\0\u{3}\0\0\0\u{1}", &mut socket)?;
+            if !matches!(how, How::Status) {
+                let start = vec![
+                    ("level", Amf::Text("status")),
+                    ("code", Amf::Text("NetStream.Play.Start")),
+                ];
+                let values = [
+                    Amf::Text("onStatus"),
+                    Amf::Number(0.0),
+                    Amf::Null,
+                    Amf::Object(start),
+                ];
+                say(&values, &mut socket)?;
+                // SRS asks its coworkers or its callbacks.
+                std::thread::sleep(Duration::from_millis(100));
+            }
+            let good = came.windows(10).any(|part| part == b"token=good");
+            if matches!(how, How::Judged) && !good {
+                return None;
+            }
             say(
                 &[
                     Amf::Text("onStatus"),
@@ -154,7 +179,13 @@ fn a_pull_follows() {
     let _feed = Feed::start(&origin, "live", "x", Plan::of(&fixtures::h264_aac()));
     let whole = format!("rtmp://{}/live/x?token=from-there", rtmp_of(&origin));
     let app = format!("rtmp://{}/live", rtmp_of(&origin));
-    for (how, to) in [(How::Status, whole), (How::Error, app)] {
+    let ways = [
+        (How::Status, whole.clone()),
+        (How::Accepted, whole),
+        (How::Error, app),
+    ];
+    let count = ways.len();
+    for (how, to) in ways {
         let pointing = Pointing::start(how, move |_| to);
         let edge = Server::start(&edge_of(&[pointing.address.to_string()], "idle: 0s"));
         let player = Player::open(&edge, "/live/x.flv?token=secret");
@@ -162,9 +193,54 @@ fn a_pull_follows() {
         assert_eq!(pointing.asked(), 1);
         assert!(!edge.log().contains("token="), "tokens stay out of the log");
     }
-    wait_for("both pulls were by RTMP", PATIENCE, || {
-        (lines(&origin, &["play ended", "protocol=\"rtmp\""]) == 2).then_some(())
+    wait_for("the pulls were by RTMP", PATIENCE, || {
+        (lines(&origin, &["play ended", "protocol=\"rtmp\""]) == count).then_some(())
     });
+}
+
+/// SRS accepts each play before its callbacks are asked, and only then closes the connection: with `token_traverse`, that is not let in.
+#[test]
+fn who_is_accepted_and_turned_away_does_not_play() {
+    let origin = Server::start("");
+    let _feed = Feed::start(&origin, "live", "x", Plan::of(&fixtures::h264_aac()));
+    let whole = format!("rtmp://{}/live/x", rtmp_of(&origin));
+    let rtmp = Pointing::start(How::Judged, move |_| whole);
+    let http = judging_http(format!("http://{}/live/x.flv", origin.address("http")));
+    for judging in [rtmp.address.to_string(), format!("http://{http}")] {
+        let edge = Server::start(&edge_of(&[judging], "token_traverse: on"));
+        let status =
+            |query: &str| http::get(edge.address("http"), &format!("/live/x.flv?{query}")).status;
+        assert_eq!(status("token=bad"), 403);
+        let player = Player::open(&edge, "/live/x.flv?token=good");
+        player.wait("frames", PATIENCE, |flv| flv.frames(VIDEO).len() > 25);
+        assert_eq!(status("token=bad"), 403);
+        assert_eq!(status("token=good"), 200);
+    }
+}
+
+/// Over HTTP, SRS closes the connection of whom it refuses without an answer.
+fn judging_http(to: String) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("an address");
+    std::thread::spawn(move || {
+        for mut socket in listener.incoming().flatten() {
+            let mut came = Vec::new();
+            let mut piece = [0; 4096];
+            while !came.windows(4).any(|part| part == b"\r\n\r\n") {
+                match socket.read(&mut piece) {
+                    Ok(length) if length > 0 => came.extend_from_slice(&piece[..length]),
+                    _ => break,
+                }
+            }
+            if came.windows(10).any(|part| part == b"token=good") {
+                let found =
+                    format!("HTTP/1.1 302 Found\r\nLocation: {to}\r\nContent-Length: 0\r\n\r\n");
+                // One that has left needs no answer.
+                let _ = socket.write_all(found.as_bytes());
+            }
+        }
+    });
+    address
 }
 
 /// A server that points to itself: followed three times, and players are told.
