@@ -23,6 +23,8 @@ pub(crate) struct Client {
     pub(crate) page: Option<String>,
     /// The address that it asked for, without the query: RTMP's `tcUrl`, or host and path of the request (`example.com/live/a.flv`).
     pub(crate) url: String,
+    /// What followed `?` in it, where that is RTMP's `tcUrl`: it may hold a key, so it is kept from logs. It stands in `query`, too.
+    pub(crate) url_query: String,
     /// The nodes that it has come through, in the form of HTTP's `Via`; for relays and proxied players.
     pub(crate) via: String,
 }
@@ -38,6 +40,7 @@ impl Client {
             query: String::new(),
             page: None,
             url: String::new(),
+            url_query: String::new(),
             via: String::new(),
         }
     }

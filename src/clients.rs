@@ -293,6 +293,7 @@ mod tests {
             query: String::new(),
             page: None,
             url: String::new(),
+            url_query: String::new(),
             via: String::new(),
             secure: false,
         }

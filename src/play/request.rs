@@ -207,6 +207,7 @@ impl Live {
             query: request.uri.query().unwrap_or_default().to_owned(),
             page: page.map(str::to_owned),
             url: format!("{}{}", route::host(session), request.uri.path()),
+            url_query: String::new(),
             via: via(session),
         }
     }

@@ -91,6 +91,7 @@ impl Rig {
             query: String::new(),
             page: None,
             url: String::new(),
+            url_query: String::new(),
             via: String::new(),
             secure: false,
         };

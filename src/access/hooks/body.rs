@@ -57,7 +57,7 @@ impl Facts {
     /// Of a client that publishes or plays.
     pub(super) fn of(client: &Client, key: &StreamKey) -> Self {
         let tc_url = match client.protocol {
-            "rtmp" => client.url.clone(),
+            "rtmp" => tc_url(client),
             // What an RTMP client of the same stream would have named, with HTTP's scheme, as SRS does.
             _ => {
                 let host = client.url.split('/').next().unwrap_or_default();
@@ -72,8 +72,12 @@ impl Facts {
         }
     }
 
-    /// Of a client that has connected and named no stream yet.
-    pub(super) fn of_connection(client: &Client, vhost: &str, app: &str, tc_url: String) -> Self {
+    /// Of an RTMP client that has connected and named no stream yet.
+    pub(super) fn of_connected(client: &Client, vhost: &str, app: &str) -> Self {
+        Self::of_connection(client, vhost, app, tc_url(client))
+    }
+
+    fn of_connection(client: &Client, vhost: &str, app: &str, tc_url: String) -> Self {
         let param = match client.query.as_str() {
             "" => String::new(),
             query => format!("?{query}"),
@@ -122,6 +126,15 @@ impl Facts {
     }
 }
 
+/// As the client sent it: back ends look for keys in it, as SRS's `full.conf` shows.
+fn tc_url(client: &Client) -> String {
+    let Client { url, url_query, .. } = client;
+    match url_query.as_str() {
+        "" => url.clone(),
+        query => format!("{url}?{query}"),
+    }
+}
+
 fn ip(peer: Option<SocketAddr>) -> String {
     peer.map(|peer| peer.ip().to_canonical().to_string())
         .unwrap_or_default()
@@ -142,6 +155,7 @@ mod tests {
             secure: false,
             via: String::new(),
             url: url.to_owned(),
+            url_query: String::new(),
         }
     }
 
@@ -190,8 +204,9 @@ mod tests {
             (&body["cwd"], &body["file"]),
             (&"/srv".into(), &"./a.flv".into())
         );
-        let facts =
-            Facts::of_connection(&client, DEFAULT_VHOST, "live", "rtmp://h/live".to_owned());
+        client.url = "rtmp://h/live".to_owned();
+        client.url_query = "key=d2fa801d".to_owned();
+        let facts = Facts::of_connected(&client, DEFAULT_VHOST, "live");
         let more = More {
             send_bytes: Some(10_240),
             recv_bytes: Some(1),
@@ -204,5 +219,7 @@ mod tests {
             (&10_240.into(), &1.into())
         );
         assert!(body.get("stream_id").is_none());
+        // The sample of SRS's `full.conf` has a key there.
+        assert_eq!(body["tcUrl"], "rtmp://h/live?key=d2fa801d");
     }
 }

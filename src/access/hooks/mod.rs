@@ -211,7 +211,7 @@ impl Hooks {
         if !hooks.enabled || hooks.on_connect.is_empty() && hooks.on_close.is_empty() {
             return Ok(None);
         }
-        let facts = Facts::of_connection(client, vhost, app, client.url.clone());
+        let facts = Facts::of_connected(client, vhost, app);
         self.ask(hooks, "on_connect", &hooks.on_connect, &facts)
             .await
             .map_err(super::Why::from)?;

@@ -128,6 +128,7 @@ impl Connection {
             query: join_queries(&[name, &connect.app, &connect.tc_url].map(|n| split_query(n).1)),
             page: Some(connect.page_url.clone()).filter(|page| !page.is_empty()),
             url: split_query(&connect.tc_url).0.to_owned(),
+            url_query: split_query(&connect.tc_url).1.to_owned(),
             via: connect.via.clone(),
         }
     }

@@ -171,6 +171,26 @@ fn a_back_end_of_srs_gets_what_it_got_from_srs() {
 }
 
 /// Each says no in its own words: how clients are told.
+/// SRS's sample of `on_connect` has the key there, and back ends look for it.
+#[test]
+fn the_tc_url_has_its_query() {
+    let backend = Backend::start(|_| Reply::yes());
+    let server = Server::start(&everything(&backend, ""));
+    let address = server.address("rtmp");
+    let tc_url = format!("rtmp://{address}/live?key=d2fa801d");
+    let mut client = Client::connect_as(address, "live?key=d2fa801d", &tc_url).expect("RTMP");
+    assert_eq!(backend.of("on_connect")[0].text("tcUrl"), tc_url);
+    assert_eq!(backend.of("on_connect")[0].text("param"), "?key=d2fa801d");
+    client.publish("x?salt=yyy").expect("a publish");
+    let publish = &backend.of("on_publish")[0];
+    assert_eq!(publish.text("tcUrl"), tc_url);
+    assert_eq!(publish.text("param"), "?salt=yyy&key=d2fa801d");
+    assert!(
+        !server.log().contains("d2fa801d"),
+        "keys stay out of the log"
+    );
+}
+
 #[test]
 fn a_back_end_keeps_people_out() {
     let backend = Backend::start(|call| match (call.text("action"), call.text("param")) {
