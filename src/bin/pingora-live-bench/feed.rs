@@ -36,7 +36,7 @@ const AUDIO_BITRATE: u32 = 64_000;
 const KEYFRAME_WEIGHT: u64 = 5;
 
 /// An AVCDecoderConfigurationRecord of 1280x720, high profile, level 3.1 (ISO/IEC 14496-15 §5.3.3.1), behind the tag's five bytes.
-const AVC_HEADER: &[u8] = b"\x17\0\0\0\0\x01\x64\0\x1f\xff\xe1\0\x1b\x67\x64\0\x1f\xac\xd9\x40\x50\x05\xbb\x01\x10\0\0\x03\0\
+const AVC_HEADER: &[u8] = b"\x17\0\0\0\0\x01\x64\0\x1f\xff\xe1\0\x1a\x67\x64\0\x1f\xac\xd9\x40\x50\x05\xbb\x01\x10\0\0\x03\0\
     \x10\0\0\x03\x03\x20\xf1\x83\x19\x60\x01\0\x06\x68\xeb\xe3\xcb\x22\xc0\xfd\xf8\xf8\0";
 /// AudioSpecificConfig: AAC-LC, 44,100 Hz, stereo.
 const AAC_HEADER: &[u8] = b"\xaf\0\x12\x10";
@@ -359,6 +359,22 @@ mod tests {
         fps: 25,
         gop: Duration::from_secs(2),
     };
+
+    /// SRS walks through all of it, and ends a publisher whose lengths do not add up.
+    #[test]
+    fn the_sequence_header_is_whole() {
+        // ISO/IEC 14496-15 §5.3.3.1: one SPS and one PPS, each behind its length; then what the high profile adds.
+        let record = &AVC_HEADER[5..];
+        let unit = |at: usize| {
+            assert_eq!(record[at] & 0x1f, 1, "one of them, at {at}");
+            let length = usize::from(u16::from_be_bytes([record[at + 1], record[at + 2]]));
+            (record[at + 3] & 0x1f, at + 3 + length)
+        };
+        let (sps, next) = unit(5);
+        let (pps, end) = unit(next);
+        assert_eq!((sps, pps), (7, 8));
+        assert_eq!(&record[end..], b"\xfd\xf8\xf8\0");
+    }
 
     #[test]
     fn made_up_frames_have_the_rate_that_was_asked_for() {
