@@ -462,10 +462,20 @@ fn url(key: &StreamKey) -> String {
 
 /// As SRS calls it where it has a name for it.
 fn codec(track: &TrackReport) -> String {
-    match track.codec.to_string().as_str() {
-        "H.264" => "H264".to_owned(),
-        other => other.to_owned(),
+    codec_of(&track.codec.to_string()).to_owned()
+}
+
+fn codec_of(name: &str) -> &str {
+    match name {
+        "H.264" => "H264",
+        "H.265" => "HEVC",
+        other => other,
     }
+}
+
+/// SRS writes 3.1, but 3.
+fn level_of(level: &str) -> &str {
+    level.strip_suffix(".0").unwrap_or(level)
 }
 
 fn show_video(track: &TrackReport) -> Video {
@@ -474,7 +484,7 @@ fn show_video(track: &TrackReport) -> Video {
     Video {
         codec: codec(track),
         profile: text(info.and_then(|i| i.profile.as_deref())),
-        level: text(info.and_then(|i| i.level.as_deref())),
+        level: text(info.and_then(|i| i.level.as_deref()).map(level_of)),
         width: info.and_then(|i| i.width).unwrap_or_default(),
         height: info.and_then(|i| i.height).unwrap_or_default(),
     }
@@ -568,5 +578,26 @@ pub(super) fn kick(ask: &Ask<'_>) -> Answer {
             Answer::ok(&Kicked { head: Head::new() })
         }
         None => no_client(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::media::codec::Codec;
+
+    /// `srs_video_codec_id2str`, `srs_avc_level2str` and `srs_hevc_level2str` of SRS 7.
+    #[test]
+    fn names_that_srs_has() {
+        for (ours, theirs) in [
+            (Codec::H264, "H264"),
+            (Codec::Hevc, "HEVC"),
+            (Codec::Av1, "AV1"),
+        ] {
+            assert_eq!(codec_of(&ours.to_string()), theirs);
+        }
+        for (ours, theirs) in [("3.0", "3"), ("3.1", "3.1"), ("4.0", "4"), ("1b", "1b")] {
+            assert_eq!(level_of(ours), theirs);
+        }
     }
 }
