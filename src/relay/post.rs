@@ -200,5 +200,5 @@ fn refusal(status: u16) -> Failure {
 }
 
 fn broke(error: &pingora::Error) -> Failure {
-    Failure::http(&error)
+    Failure::http(error)
 }
