@@ -1,5 +1,5 @@
 //! What a published frame costs in memory on its way into the hub, counted at the allocator: one that lies in one chunk is never copied,
-//! one that spans chunks is copied once, into a buffer that grows. A copy needs room, and room is counted; where a message in one chunk
+//! one that spans chunks is copied once, into a buffer with room for it. A copy needs room, and room is counted; where a message in one chunk
 //! ends up is looked at besides.
 
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -324,11 +324,31 @@ fn reads() {
         assert_eq!(MOVED.load(Ordering::Relaxed), 0, "{what}");
     }
 
-    // One that spans chunks: one buffer beside those of the reads, which grows as it comes.
-    let mut publishing = Publishing::new(4096);
-    let (bytes, ends) = publishing.messages(COUNT, FRAME);
-    let mut came = Came::new();
-    let (_, room) = counted(|| publishing.receive(&bytes, &ends, &mut came));
-    assert_eq!(came.payloads.len(), COUNT as usize);
-    assert!(room <= 3 * bytes.len(), "{room} of {}", bytes.len());
+    AT_LEAST.store(1024, Ordering::Relaxed);
+    // One chunk of more than a read, and messages in several chunks: what came is copied once at most, and no buffer is moved while it grows.
+    for (chunk, size) in [
+        (60_000, 40_000),
+        (1_000_000, 200_000),
+        (128, 5_000),
+        (4096, 5_000),
+        (4096, FRAME),
+        (60_000, 200_000),
+    ] {
+        for each in [true, false] {
+            let what = format!("{size} bytes in chunks of {chunk}, one by one: {each}");
+            let mut publishing = Publishing::new(chunk);
+            let (bytes, ends) = publishing.messages(COUNT, size);
+            let mut came = Came::new();
+            let sends = if each { &ends[..] } else { &[bytes.len()] };
+            let (_, room) = counted(|| publishing.receive(&bytes, sends, &mut came));
+            assert_eq!(came.payloads.len(), COUNT as usize, "{what}");
+            assert_eq!(MOVED.load(Ordering::Relaxed), 0, "{what}");
+            // The reads' buffers, and one for each message.
+            assert!(
+                room <= 5 * bytes.len() / 2,
+                "{what}: {room} of {}",
+                bytes.len()
+            );
+        }
+    }
 }

@@ -451,7 +451,7 @@ section! {
         /// seventy messages a second one by one is most of what a publisher costs, and nobody is waiting for them; who comes is
         /// waited for no longer than before, for it is read at once then. More often than that where the bitrate is high. For RTMP
         /// without TLS, on Linux; 0 reads everything at once.
-        lazy_read: Duration = ms(100) => Time { range: ZERO..=secs(1), zero: "everything is read at once" },
+        lazy_read: Duration = ms(200) => Time { range: ZERO..=secs(1), zero: "everything is read at once" },
     }
 }
 

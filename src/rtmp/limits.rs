@@ -1,7 +1,7 @@
 //! Every bound on what a peer can make a session hold or do.
 //!
 //! Worst case for one connection, whatever the peer sends: [`MAX_PARTIAL_BYTES`] of messages in progress (twice that
-//! while a buffer grows), [`READ_BYTES`] of unread input, [`MAX_OUTPUT_BYTES`] of replies, and the events below.
+//! while a buffer grows), [`AHEAD_BYTES`] for each of a message and a chunk that are on their way, [`READ_BYTES`] of unread input, [`MAX_OUTPUT_BYTES`] of replies, and the events below.
 //! The bounds of AMF0 stand in [`super::amf0`].
 
 use std::time::Duration;
@@ -83,6 +83,10 @@ pub const MAX_FOURCCS: usize = 64;
 /// It is also the unit in which received bytes stay in memory: a message handed out without a copy keeps its
 /// buffer alive. At 1 Mbit/s this is 130 ms of a stream.
 pub const READ_BYTES: usize = 16 << 10;
+
+/// Room for what a message or a chunk has still to bring, by its own word, in bytes: so that it is not moved while its buffer grows. One
+/// message of a connection has it, and the chunk at the front of the input. Keyframes of 8 Mbit/s are about 200 KB.
+pub const AHEAD_BYTES: usize = 256 << 10;
 
 /// An input buffer with more room than this, in bytes, is given up once the large chunk is through that it grew for.
 pub const MAX_KEPT_INPUT_BYTES: usize = 4 * READ_BYTES;

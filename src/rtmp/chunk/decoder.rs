@@ -3,7 +3,7 @@
 use super::EXTENDED;
 use crate::rtmp::error::ChunkError;
 use crate::rtmp::limits::{
-    DEFAULT_CHUNK_SIZE, MAX_CHUNK_STREAMS, MAX_PARTIAL_BYTES, max_message_bytes,
+    AHEAD_BYTES, DEFAULT_CHUNK_SIZE, MAX_CHUNK_STREAMS, MAX_PARTIAL_BYTES, max_message_bytes,
 };
 use crate::rtmp::message::Message;
 use bytes::{Buf, Bytes, BytesMut};
@@ -11,7 +11,8 @@ use bytes::{Buf, Bytes, BytesMut};
 /// Turns chunks into messages.
 ///
 /// A message that lies in one chunk is split off the input buffer without a copy. One that spans chunks is copied
-/// once, into a buffer that grows with what came; its declared length is never reserved. A chunk is taken only when
+/// once, into a buffer with room for all of it, or for [`AHEAD_BYTES`] if it is longer: beyond that, and where another message is in
+/// progress, the buffer grows with what came, whatever length was declared. A chunk is taken only when
 /// it is there whole, so that a call without a whole chunk costs a look at its header, however long the wait.
 #[derive(Debug)]
 pub struct Decoder {
@@ -137,6 +138,14 @@ impl Decoder {
         }
     }
 
+    /// How many bytes the chunk at the front of `input` lacks; 0 when that is not known, or it is whole.
+    pub fn lacks(&self, input: &[u8]) -> usize {
+        match self.header(input) {
+            Ok(Some(chunk)) => (chunk.header_bytes + chunk.body_bytes).saturating_sub(input.len()),
+            _ => 0,
+        }
+    }
+
     /// Moves a chunk's body from the input to where it belongs. The payload, if this completes the message.
     fn take_body(&mut self, chunk: &Chunk, input: &mut BytesMut) -> Option<Bytes> {
         let slot = chunk.slot.unwrap_or_else(|| {
@@ -152,7 +161,13 @@ impl Decoder {
         if stream.partial.is_none() && chunk.body_bytes == chunk.header.length {
             return Some(input.split_to(chunk.body_bytes).freeze());
         }
-        let partial = stream.partial.get_or_insert_default();
+        let ahead = match self.partial_bytes {
+            0 => chunk.header.length.min(AHEAD_BYTES),
+            _ => 0,
+        };
+        let partial = stream
+            .partial
+            .get_or_insert_with(|| BytesMut::with_capacity(ahead));
         partial.extend_from_slice(input.get(..chunk.body_bytes)?);
         input.advance(chunk.body_bytes);
         self.partial_bytes += chunk.body_bytes;

@@ -7,7 +7,9 @@ use crate::rtmp::amf0::{self, Value};
 use crate::rtmp::chunk::{Decoder, Encoder};
 use crate::rtmp::command::{body, info};
 use crate::rtmp::error::ProtocolError;
-use crate::rtmp::limits::{MAX_CHUNK_SIZE, MAX_KEPT_INPUT_BYTES, MIN_READ_BYTES, READ_BYTES};
+use crate::rtmp::limits::{
+    AHEAD_BYTES, MAX_CHUNK_SIZE, MAX_KEPT_INPUT_BYTES, MIN_READ_BYTES, READ_BYTES,
+};
 use crate::rtmp::message::{self, Aggregate, Message};
 
 /// The chunk stream of protocol and user control messages (RTMP §5.4).
@@ -64,15 +66,26 @@ impl Wire {
     /// Where to append what was received, with room for a read.
     pub(super) fn input(&mut self) -> &mut BytesMut {
         let (length, capacity) = (self.input.len(), self.input.capacity());
-        let full = capacity - length < MIN_READ_BYTES;
-        if length <= READ_BYTES && (full || capacity > MAX_KEPT_INPUT_BYTES) {
+        let left = capacity - length;
+        let full = left < MIN_READ_BYTES;
+        if !full && capacity <= MAX_KEPT_INPUT_BYTES {
+            return &mut self.input;
+        }
+        // With room for the rest of the chunk that has begun, what came of it is carried over once, and not again while the rest comes.
+        let lacks = self.decoder.lacks(&self.input).min(AHEAD_BYTES);
+        let outgrown = length <= READ_BYTES && left > lacks + MAX_KEPT_INPUT_BYTES;
+        if !full && !outgrown {
+            return &mut self.input;
+        }
+        let room = READ_BYTES.max(lacks + MIN_READ_BYTES);
+        if length <= READ_BYTES {
             // Not `reserve`, which would reuse a buffer that once held a large chunk for the rest of the connection, and
             // let the next sequence header, kept as long as the stream lives, keep all of it alive.
-            let mut fresh = BytesMut::with_capacity(length + READ_BYTES);
+            let mut fresh = BytesMut::with_capacity(length + room);
             fresh.extend_from_slice(&self.input);
             self.input = fresh;
-        } else if full {
-            self.input.reserve(READ_BYTES);
+        } else {
+            self.input.reserve(room);
         }
         &mut self.input
     }
