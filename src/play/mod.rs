@@ -144,14 +144,6 @@ impl Live {
 
     fn build(config: config::Live, registry: Option<Arc<dyn Registry>>) -> Self {
         let limits = &config.limits;
-        // Each connection has two for a moment; without a limit of them, as many as is sensible.
-        let most = match limits.connections {
-            0 => u64::MAX,
-            most => 2 * u64::from(most) + OTHER_FILES,
-        };
-        if let Err(error) = open_files::make_room(most) {
-            debug!(%error, "there is no room for descriptors yet");
-        }
         let counters = Arc::<Counters>::default();
         let hub = Hub::counted(hub_limits(&config), Arc::clone(&counters));
         let recorder = Recorder::new(&config, Arc::clone(&counters));
@@ -219,6 +211,7 @@ impl Live {
                 live.gate().hooks().recorded(&vhost, key, &recorded.path);
             }
         });
+        live.make_room();
         live
     }
 
@@ -262,6 +255,19 @@ impl Live {
     /// Sets what is told of each recording that is finished, on the thread that wrote it. Each that is set is told.
     pub fn on_recorded(&self, told: impl Fn(&Recorded) + Send + Sync + 'static) {
         self.inner.recorder.on_closed(told);
+    }
+
+    /// Makes room for the descriptors of as many connections as may be ([`open_files::make_room`]). Done when this is made; a server calls
+    /// it again when it starts, for what goes into the background takes no more room along than is in use.
+    pub(crate) fn make_room(&self) {
+        // Each has two for a moment; without a limit of them, as many as is sensible.
+        let most = match self.config().limits.connections {
+            0 => u64::MAX,
+            most => 2 * u64::from(most) + OTHER_FILES,
+        };
+        if let Err(error) = open_files::make_room(most) {
+            debug!(%error, "there is no room for descriptors yet");
+        }
     }
 
     /// Finishes the recordings that a killed process left, in the background. Done by itself with the first connection; a server

@@ -41,6 +41,7 @@ impl ShutdownSignalWatch for Signals {
     async fn recv(&self) -> ShutdownSignal {
         // pingora calls this when it serves: after it forked, which no thread survives.
         self.live.mend_recordings();
+        self.live.make_room();
         let install =
             |kind| signal(kind).map_err(|error| error!(%error, "cannot watch for a signal"));
         let (Ok(mut quit), Ok(mut term), Ok(mut int), Ok(mut hup)) = (

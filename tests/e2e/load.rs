@@ -9,6 +9,16 @@ use super::support::player::Player;
 use super::support::server::Server;
 use super::support::{PATIENCE, fixtures, http, wait_for};
 
+/// The kernel has made room for all descriptors that connections will need before the first comes: it stops a thread for as long as it takes.
+#[test]
+fn there_is_room_for_descriptors() {
+    for connections in [500, 2000] {
+        let server = Server::start(&format!("limits: {{ connections: {connections} }}\n"));
+        let room = server.room_for_descriptors();
+        assert!(room >= 2 * connections, "{room} for {connections}");
+    }
+}
+
 /// 200 joins and leaves a second for ten seconds: no descriptor, thread or stream is left behind, and memory stays.
 #[test]
 fn two_hundred_joins_and_leaves_a_second() {

@@ -172,14 +172,23 @@ impl Server {
 
     /// Resident memory in KiB.
     pub fn memory_kib(&self) -> u64 {
+        self.status("VmRSS:")
+    }
+
+    /// For how many descriptors the kernel has made room.
+    pub fn room_for_descriptors(&self) -> u64 {
+        self.status("FDSize:")
+    }
+
+    fn status(&self, name: &str) -> u64 {
         let status =
             fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("the server runs");
         status
             .lines()
-            .find_map(|line| line.strip_prefix("VmRSS:"))
+            .find_map(|line| line.strip_prefix(name))
             .and_then(|rest| rest.split_whitespace().next())
             .and_then(|figure| figure.parse().ok())
-            .expect("VmRSS")
+            .expect(name)
     }
 
     /// Open descriptors.
